@@ -1,0 +1,16 @@
+"""The only source of time, so that tests can replace it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """The wall-clock time, UTC, for what people read."""
+    return datetime.now(UTC)
+
+
+def monotonic() -> float:
+    """Seconds that never go back, for durations."""
+    return time.perf_counter()

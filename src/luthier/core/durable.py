@@ -1,0 +1,218 @@
+"""The only module that writes, fsyncs, renames or unlinks.
+
+Everything appears under a temporary name, is fsynced, renamed, and its folder fsynced (ALICE,
+Pillai et al. 2014, found the missing folder fsync in most systems it read), so a reader never
+sees half a file, and a crash leaves either the old or the new one. Tests replace this module's
+`_write_bytes`, `_fsync` and `_rename` to inject faults.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from luthier.core.errors import StorageError
+
+TEMPORARY_PREFIX = ".tmp-luthier-"
+
+
+def _storage_error(error: OSError, path: Path) -> StorageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            "the disk is full, so this could not be written.",
+            where=str(path),
+            remedy="Free some space or choose another folder with --out; what was written before is intact.",
+            code="disk_full",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return StorageError(
+            "there is no permission to write here.",
+            where=str(path),
+            remedy="Choose a folder that you may write to with --out.",
+            code="no_permission",
+        )
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        return StorageError(
+            "a file stands where a folder is needed.",
+            where=str(path),
+            remedy="Choose another folder with --out.",
+            code="not_a_folder",
+        )
+    return StorageError(
+        f"could not be written: {error.strerror or error}.",
+        where=str(path),
+        remedy="Check the path and the disk, then run the command again.",
+        code="write_failed",
+    )
+
+
+@contextlib.contextmanager
+def guard(path: Path) -> Iterator[None]:
+    """Turn an OSError raised while writing under `path` into a `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise _storage_error(error, path) from error
+
+
+def _write_bytes(handle: IO[bytes], data: bytes) -> None:
+    handle.write(data)
+
+
+def _fsync(descriptor: int) -> None:
+    os.fsync(descriptor)
+
+
+def _rename(source: Path, target: Path) -> None:
+    os.replace(source, target)
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder for fsync
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(path: Path) -> Path:
+    """Create `path` and its parents."""
+    with guard(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically and durably."""
+    with guard(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}"
+        try:
+            with open(temporary, "wb") as handle:
+                _write_bytes(handle, data)
+                handle.flush()
+                _fsync(handle.fileno())
+            _rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _fsync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path` atomically and durably."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON to `path`; NaN and infinity are refused, as no JSON reader accepts them."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+class AppendLog:
+    """JSON lines that only grow; every line is flushed, `sync` makes them durable."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with guard(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._drop_torn_tail(path)
+            self._handle = open(path, "ab")  # noqa: SIM115 - closed by close()
+
+    @staticmethod
+    def _drop_torn_tail(path: Path) -> None:
+        """A crash can leave half a line at the end: cut it, so that every line parses."""
+        if not path.exists():
+            return
+        with open(path, "r+b") as handle:
+            data = handle.read()
+            end = data.rfind(b"\n") + 1
+            if end != len(data):
+                handle.truncate(end)
+
+    def append(self, value: dict[str, Any]) -> None:
+        """Add one line."""
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+        with guard(self.path):
+            _write_bytes(self._handle, line.encode("utf-8"))
+            self._handle.flush()
+
+    def sync(self) -> None:
+        """Make what was appended survive a power cut."""
+        with guard(self.path):
+            _fsync(self._handle.fileno())
+
+    def close(self) -> None:
+        """Sync and close."""
+        if not self._handle.closed:
+            try:
+                self.sync()
+            finally:
+                self._handle.close()
+
+
+@contextlib.contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary sibling of `target`; at the end it becomes `target`, whole or not at all.
+
+    An existing `target` is replaced. After an error the temporary folder is removed and `target`
+    is untouched.
+    """
+    with guard(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}{target.name}-", dir=target.parent))
+        temporary.chmod(0o755)  # mkdtemp gives 0700, which would hide a finished model from a server's user
+    try:
+        yield temporary
+        with guard(target):
+            for folder, _, names in os.walk(temporary):
+                for name in names:
+                    with open(Path(folder) / name, "rb+") as handle:
+                        _fsync(handle.fileno())
+                _fsync_folder(Path(folder))
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=target.parent))
+                _rename(target, old / target.name)
+                _rename(temporary, target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                _rename(temporary, target)
+            _fsync_folder(target.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of ours; a failed removal leaves it and is not an error of the run."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a crash left under a temporary name in `folder` (not followed through links)."""
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        if path.name.startswith(TEMPORARY_PREFIX) and not path.is_symlink():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space in bytes on the volume that holds `folder` (or its nearest existing parent)."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

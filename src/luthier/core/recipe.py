@@ -1,0 +1,390 @@
+"""The run as one frozen, strict value.
+
+A recipe says everything that a run depends on. An unknown key is an error that names the nearest
+right one; the method is a tagged union, so that an option of one method cannot stand in another.
+`auto` is allowed where the value can be chosen from data, model and machine; the run's own
+`recipe.yaml` holds what was chosen, with the reason as a comment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from luthier.core.errors import RecipeError, nearest
+
+Auto = Literal["auto"]
+TaskName = Literal["auto", "classify", "regress", "extract"]
+TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSpec(_Strict):
+    """Where the samples are and which columns mean what."""
+
+    train: str | list[str]
+    validation: Fraction | str | list[str] = 0.1
+    test: str | list[str] | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    group: str | None = None
+    """Column whose rows must stay on one side of every split (a user, a document, a conversation)."""
+
+
+class FullMethod(_Strict):
+    kind: Literal["full"] = "full"
+
+
+class LoraMethod(_Strict):
+    """Low-rank adapters (Hu et al. 2021); DoRA (Liu et al. 2024); rsLoRA (Kalajdzievski 2023)."""
+
+    kind: Literal["lora"] = "lora"
+    rank: PositiveInt = 16
+    alpha: PositiveFloat = 32
+    dropout: Fraction = 0.0
+    targets: Literal["all-linear"] | list[str] = "all-linear"
+    dora: bool = False
+    rslora: bool = False
+
+
+class AdapterMethod(_Strict):
+    """Bottleneck layers: Houlsby et al. 2019 (two per block) or Pfeiffer et al. 2020 (one)."""
+
+    kind: Literal["adapter"] = "adapter"
+    style: Literal["houlsby", "pfeiffer"] = "houlsby"
+    bottleneck: PositiveInt = 64
+    activation: Literal["gelu", "relu"] = "gelu"
+
+
+class HeadMethod(_Strict):
+    kind: Literal["head"] = "head"
+
+
+class BitfitMethod(_Strict):
+    """Only the biases and the head train (Ben Zaken et al. 2021)."""
+
+    kind: Literal["bitfit"] = "bitfit"
+
+
+class Ia3Method(_Strict):
+    """Learned scaling of keys, values and feed-forward activations (Liu et al. 2022)."""
+
+    kind: Literal["ia3"] = "ia3"
+
+
+class PrefixMethod(_Strict):
+    """Trained key/value prefixes (Li and Liang 2021)."""
+
+    kind: Literal["prefix"] = "prefix"
+    tokens: PositiveInt = 20
+
+
+Method = Annotated[
+    FullMethod | LoraMethod | AdapterMethod | HeadMethod | BitfitMethod | Ia3Method | PrefixMethod,
+    Field(discriminator="kind"),
+]
+METHODS: tuple[str, ...] = ("full", "lora", "adapter", "head", "bitfit", "ia3", "prefix")
+
+
+class HeadSpec(_Strict):
+    """The new layer on top of the base."""
+
+    pooling: Literal["auto", "stock", "mean", "first"] = "auto"
+    class_weights: Literal["none", "balanced"] = "none"
+    dropout: Fraction | Auto = "auto"
+
+
+class FreezeSpec(_Strict):
+    """What of the base does not train, whatever the method."""
+
+    embeddings: bool = False
+    layers: NonNegativeInt = 0
+    """How many layers, counted from the bottom."""
+
+
+class TrainSpec(_Strict):
+    """How the weights move."""
+
+    epochs: PositiveInt | Auto = "auto"
+    learning_rate: PositiveFloat | Auto = "auto"
+    batch_size: PositiveInt | Auto = "auto"
+    max_length: Annotated[int, Field(ge=4)] | Auto = "auto"
+    warmup: Fraction = 0.06
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: NonNegativeFloat = 0.01
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    accumulate: PositiveInt = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    patience: NonNegativeInt = 2
+    """Evaluations without a better validation metric before the run stops; 0 = never stop early."""
+    save_every_steps: NonNegativeInt = 0
+    """Steps between checkpoints besides the one at each epoch's end; 0 = only those."""
+    max_grad_norm: PositiveFloat = 1.0
+    truncate: Literal["end", "start", "drop"] = "end"
+    """What happens to a text longer than max_length: cut its end, cut its start, or drop the row."""
+    cache: bool = True
+    """Reuse the activations below the lowest trained layer where that is exact."""
+    seed: NonNegativeInt = 0
+
+
+class FairnessSpec(_Strict):
+    group: str
+
+
+class EvaluateSpec(_Strict):
+    """How the result is judged."""
+
+    metrics: Auto | list[str] = "auto"
+    baselines: list[Literal["majority", "tfidf", "frozen", "scratch"]] = Field(
+        default_factory=lambda: ["majority", "tfidf", "frozen"]
+    )
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Resamples behind each 95 % interval."""
+    forgetting: bool = False
+    fairness: FairnessSpec | None = None
+
+
+class Recipe(_Strict):
+    """One run. `Recipe.from_yaml(path)`, `Recipe.build(model=..., data=..., ...)`."""
+
+    model: str = "minilm"
+    task: TaskName = "auto"
+    data: DataSpec
+    method: Method = Field(default_factory=FullMethod)
+    head: HeadSpec = Field(default_factory=HeadSpec)
+    freeze: FreezeSpec = Field(default_factory=FreezeSpec)
+    train: TrainSpec = Field(default_factory=TrainSpec)
+    evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec)
+    out: str = "runs"
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _known_task(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in (*TASKS, "auto"):
+            raise ValueError(f"there is no task {value!r}. {nearest(value, TASKS)}")
+        return value
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _short_method(cls, value: Any) -> Any:
+        kind = value if isinstance(value, str) else value.get("kind") if isinstance(value, dict) else None
+        if isinstance(kind, str) and kind not in METHODS:
+            raise ValueError(f"there is no method {kind!r}. {nearest(kind, METHODS)}")
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_data(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("data"), str | list):
+            value = {**value, "data": {"train": value["data"]}}
+        return value
+
+    @classmethod
+    def build(cls, values: dict[str, Any], where: str = "recipe") -> Recipe:
+        """Validate plain values; a wrong one is a `RecipeError` that names its key and the remedy."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise _recipe_error(error, where) from None
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, overrides: list[str] | None = None) -> Recipe:
+        """Read a recipe file; relative data paths count from the file's folder."""
+        values = read_yaml(path)
+        apply_overrides(values, overrides or [])
+        recipe = cls.build(values, where=str(path))
+        return recipe.relative_to(Path(path).parent)
+
+    def relative_to(self, folder: Path) -> Recipe:
+        """The same recipe with existing relative data paths counted from `folder`."""
+
+        def settle(source: Any) -> Any:
+            if isinstance(source, list):
+                return [settle(item) for item in source]
+            if isinstance(source, str) and "://" not in source and not Path(source).is_absolute():
+                here = folder / source
+                return str(here) if not Path(source).exists() or here.exists() else source
+            return source
+
+        data = self.data.model_copy(
+            update={name: settle(getattr(self.data, name)) for name in ("train", "validation", "test")}
+        )
+        model = self.model
+        if model.startswith((".", "..")) and (folder / model).is_dir():
+            model = str(folder / model)
+        return self.model_copy(update={"data": data, "model": model})
+
+    def replace(self, **changes: Any) -> Recipe:
+        """A copy with dotted keys changed: ``recipe.replace(**{"train.epochs": 5})``; validated."""
+        values = self.model_dump()
+        for key, value in changes.items():
+            set_key(values, key, value)
+        return type(self).build(values)
+
+    def to_yaml(self, reasons: dict[str, str] | None = None) -> str:
+        """The recipe as YAML; `reasons` (by dotted key) stand as comments above their key."""
+        lines: list[str] = []
+        for key, value in self.model_dump().items():
+            if isinstance(value, dict) and value:
+                lines.append(f"{key}:")
+                for name, item in value.items():
+                    reason = (reasons or {}).get(f"{key}.{name}")
+                    if reason:
+                        lines.append(f"  # {reason}")
+                    lines.append(f"  {name}: {_flow(item)}")
+            else:
+                reason = (reasons or {}).get(key)
+                if reason:
+                    lines.append(f"# {reason}")
+                lines.append(f"{key}: {_flow(value)}")
+        return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...").strip()
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML mapping, with the line of what is wrong."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise RecipeError(
+            "there is no such recipe file.",
+            where=str(path),
+            remedy="Give the path of a YAML recipe, or --data FILE without a recipe.",
+            code="recipe_not_found",
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(
+            f"the recipe cannot be read: {error}.",
+            where=str(path),
+            remedy="A recipe is a small UTF-8 YAML file; data files go to --data.",
+            code="recipe_unreadable",
+        ) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(
+            f"this is not valid YAML: {getattr(error, 'problem', None) or error}.",
+            where=f"{path}{line}",
+            remedy="Check the indentation and the colons on that line.",
+            code="recipe_not_yaml",
+        ) from None
+    if not isinstance(values, dict):
+        raise RecipeError(
+            "a recipe is a mapping of keys to values.",
+            where=str(path),
+            remedy="Begin with `model: minilm` and `data: {train: file.csv}`.",
+            code="recipe_not_mapping",
+        )
+    return values
+
+
+def set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set ``a.b.c`` in nested dictionaries, turning a short form (``method: lora``) into its long one."""
+    *parents, last = dotted.split(".")
+    node = values
+    for name in parents:
+        child = node.get(name)
+        if isinstance(child, str | list) and name == "method":
+            child = {"kind": child}
+        elif isinstance(child, str | list) and name == "data":
+            child = {"train": child}
+        elif not isinstance(child, dict):
+            child = {}
+        node[name] = child
+        node = child
+    node[last] = value
+
+
+def apply_overrides(values: dict[str, Any], overrides: list[str]) -> None:
+    """Apply ``key.path=value`` texts, the value read as YAML."""
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise RecipeError(
+                f"--set needs key.path=value, not {override!r}.",
+                remedy="For example --set train.epochs=5.",
+                code="invalid_override",
+            )
+        try:
+            value = yaml.safe_load(text) if text.strip() else text
+        except yaml.YAMLError:
+            raise RecipeError(
+                f"the value of --set {key} is not valid YAML: {text!r}.",
+                param=key,
+                remedy="Quote it for your shell, for example --set 'data.columns={label: category}'.",
+                code="invalid_override",
+            ) from None
+        # YAML 1.1 reads 1e-4 (no dot) as text; people write learning rates so.
+        if isinstance(value, str):
+            try:
+                value = float(value) if any(c in value for c in "eE") else value
+            except ValueError:
+                pass
+        set_key(values, key.strip(), value)
+
+
+def known_keys(prefix: str = "") -> list[str]:
+    """Every dotted recipe key below `prefix`, for error messages and the documentation."""
+    keys: list[str] = []
+
+    def walk(model: type[BaseModel], path: str) -> None:
+        for name, info in model.model_fields.items():
+            dotted = f"{path}{name}"
+            keys.append(dotted)
+            for part in [info.annotation, *get_args(info.annotation)]:
+                if isinstance(part, type) and issubclass(part, BaseModel):
+                    walk(part, f"{dotted}.")
+
+    walk(Recipe, "")
+    return [key for key in dict.fromkeys(keys) if key.startswith(prefix)]
+
+
+def _recipe_error(error: ValidationError, where: str) -> RecipeError:
+    """The first problem in words; the rest are counted."""
+    problems = error.errors()
+    first = problems[0]
+    path = [str(part) for part in first["loc"]]
+    if path and path[0] == "method" and len(path) > 1 and path[1] in METHODS:
+        path = [path[0], *path[2:]]  # pydantic inserts the union's tag
+    dotted = ".".join(path)
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        siblings = [key.rsplit(".", 1)[-1] for key in known_keys() if key.rpartition(".")[0] == ".".join(path[:-1])]
+        message = f"there is no key {dotted!r}."
+        remedy = nearest(path[-1], siblings)
+    elif kind == "missing":
+        message = f"the key {dotted!r} is missing."
+        remedy = "Add data.train: the file to learn from (or --data FILE)." if path[:1] == ["data"] else "Add it."
+    elif kind == "value_error":
+        message = str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
+        remedy = ""
+    else:
+        message = f"{dotted} cannot be {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+        remedy = "Correct the value" + (" (or write auto)." if "auto" in str(problems) else ".")
+    if len(problems) > 1 and kind == "extra_forbidden":
+        others = sum(1 for problem in problems if problem["type"] == "extra_forbidden") - 1
+        remedy += f" ({others} more unknown keys.)" if others else ""
+    return RecipeError(message, where=where, remedy=remedy, param=dotted or None)

@@ -1,0 +1,106 @@
+"""The folder that `export.save` wrote becomes the model that it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from peft import set_peft_model_state_dict
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from luthier.core.errors import ModelError
+from luthier.core.recipe import FreezeSpec, Method
+from luthier.models import methods
+from luthier.models.base_source import BaseSource, from_folder, read_json, refuse_code
+from luthier.models.build import build
+from luthier.models.catalogue import locate
+from luthier.models.export import ADAPTER_SAFETENSORS, FORMAT, SETTINGS_JSON
+from luthier.models.quiet import quiet
+from luthier.models.task_model import TaskModel
+from luthier.models.tokenizer import Tokenizer, load_tokenizer
+from luthier.models.trainable import load_trainable_state
+
+
+def model_folder(path: str | Path) -> Path:
+    """The folder with luthier.json: `path` itself, or its ``model/`` when it is a run."""
+    path = Path(path)
+    for folder in (path, path / "model"):
+        if (folder / SETTINGS_JSON).is_file():
+            return folder
+    raise ModelError(
+        "there is no trained model here.",
+        where=str(path),
+        remedy="Give the run folder that `luthier train` printed last, or its model/ folder; "
+        "a run that was interrupted has none yet (luthier train --resume RUN).",
+        code="run_model_not_found",
+    )
+
+
+def load_run_model(folder: Path, *, precision: str = "fp32") -> tuple[TaskModel, Tokenizer, dict[str, Any]]:
+    """(model in eval mode, tokenizer, settings): the settings are luthier.json.
+
+    An adapter needs its base: it is located again as the run located it, and refused with a
+    `ModelError` when its weights are no longer those that the adapter was trained on.
+    """
+    settings = read_json(folder / SETTINGS_JSON)
+    if settings.get("format") != FORMAT:
+        raise ModelError(
+            f"the model has format {settings.get('format')!r}, and this Luthier reads format {FORMAT}.",
+            where=str(folder / SETTINGS_JSON),
+            remedy="Update Luthier, or train again.",
+            code="unknown_format",
+        )
+    refuse_code(folder)
+    layout = settings["layout"]
+    whole = layout in ("transformers", "sentence-transformers")
+    source = from_folder(folder, name=settings["base"]["name"]) if whole else _base(settings["base"])
+    model = build(
+        source,
+        task=settings["task"],
+        labels=settings["labels"],
+        several_labels=settings["several_labels"],
+        pooling=settings["pooling"],
+        precision=precision,
+    )
+    if layout == "sentence-transformers":
+        assert model.head is not None
+        model.head.load_state_dict(_tensors(folder / "2_Dense" / "model.safetensors"))
+    elif not whole:
+        method: Method = TypeAdapter(Method).validate_python(settings["method"])
+        methods.apply(model, method, FreezeSpec(**settings["freeze"]))
+        if layout == "peft":
+            with quiet():
+                set_peft_model_state_dict(model.peft, _tensors(folder / "adapter_model.safetensors"))
+        else:
+            load_trainable_state(model, _tensors(folder / ADAPTER_SAFETENSORS))
+    model.eval()
+    return model, load_tokenizer(folder if whole else source.path), settings
+
+
+def _base(base: dict[str, Any]) -> BaseSource:
+    """The base that an adapter stands on, with the weights that it was trained on."""
+    source = locate(base["path"] or base["name"], revision=base["revision"] or None)
+    for filename, expected in base["sha256"].items():
+        if source.sha256.get(filename) != expected:
+            raise ModelError(
+                f"the base model {base['name']} has changed since the adapter was trained on it "
+                f"({filename} is another file).",
+                where=str(source.path),
+                remedy="Bring back the base model as it was, or train again.",
+                code="base_changed",
+            )
+    return source
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"the saved weights cannot be read: {error}.",
+            where=str(path),
+            remedy="Copy the run again from where it was trained, or resume it from its last checkpoint.",
+            code="broken_model",
+        ) from error

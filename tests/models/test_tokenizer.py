@@ -1,0 +1,97 @@
+"""The tokenizer wrapper against transformers' own tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import FAMILIES, TEXTS
+from transformers import AutoTokenizer
+
+from luthier.core.errors import ModelError
+from luthier.core.text import TextEncoder
+from luthier.models.base_source import BaseSource
+from luthier.models.catalogue import locate
+from luthier.models.tokenizer import load_tokenizer
+
+PAIRS = [(first, second) for first, second in zip(TEXTS, reversed(TEXTS), strict=True)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("cut", ["end", "start"])
+@pytest.mark.parametrize("max_length", [None, 7, 11])
+def test_ids_equal_those_of_transformers(
+    base: Callable[[str], BaseSource], family: str, cut: str, max_length: int | None
+) -> None:
+    path = base(family).path
+    ours = load_tokenizer(path)
+    theirs = AutoTokenizer.from_pretrained(path)
+    theirs.truncation_side = "left" if cut == "start" else "right"
+    for texts in (TEXTS, PAIRS):
+        arguments = (texts,) if texts is TEXTS else tuple(zip(*texts, strict=True))
+        expected = theirs(
+            *(list(part) for part in arguments), truncation="longest_first", max_length=max_length or 62
+        )
+        whole = theirs(*(list(part) for part in arguments))
+        rows = ours.encode(texts, max_length=max_length, cut="end" if cut == "end" else "start")
+        assert [row.ids for row in rows] == expected["input_ids"]
+        assert [row.full_length for row in rows] == [len(ids) for ids in whole["input_ids"]]
+        if ours.uses_type_ids:
+            assert [row.type_ids for row in rows] == expected["token_type_ids"]
+
+
+@pytest.mark.parametrize(
+    ("family", "limit", "types"),
+    [("bert", 64, True), ("roberta", 62, False), ("mpnet", 62, False), ("deberta-v2", 64, False)],
+)
+def test_the_length_that_a_base_takes(
+    base: Callable[[str], BaseSource], family: str, limit: int, types: bool
+) -> None:
+    tokenizer = load_tokenizer(base(family).path)
+    assert (tokenizer.max_length, tokenizer.uses_type_ids) == (limit, types)
+    assert len(tokenizer.encode(["word " * 500])[0].ids) == limit
+
+
+def test_minilm_reads_512_tokens_although_its_file_says_128() -> None:
+    tokenizer: TextEncoder = load_tokenizer(locate("minilm").path)
+    assert tokenizer.max_length == 512
+    row = tokenizer.encode(["word " * 600])[0]
+    assert (len(row.ids), row.full_length) == (512, 602)
+    assert tokenizer.tokens(tokenizer.encode(["unaffable"])[0].ids) == ["[CLS]", "una", "##ffa", "##ble", "[SEP]"]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_offsets_point_at_words_without_spaces(base: Callable[[str], BaseSource], family: str) -> None:
+    tokenizer = load_tokenizer(base(family).path)
+    text = "The  parcel came"
+    row = tokenizer.encode([(text, "second text")])[0]
+    pieces = [text[start:end] for start, end in row.offsets if end > start]
+    assert "".join(pieces) == "Theparcelcame"
+    assert not any(piece[0].isspace() for piece in pieces)
+    assert row.offsets[0] == (0, 0)
+    assert row.offsets[-1] == (0, 0)
+
+
+def test_the_fingerprint_follows_the_vocabulary_and_survives_saving(
+    base: Callable[[str], BaseSource], tmp_path: Path
+) -> None:
+    bert, roberta = load_tokenizer(base("bert").path), load_tokenizer(base("roberta").path)
+    assert bert.fingerprint != roberta.fingerprint
+    bert.encode(TEXTS, max_length=5)
+    bert.save(tmp_path, max_length=9, cut="start")
+    assert bert.fingerprint == load_tokenizer(base("bert").path).fingerprint
+    saved = AutoTokenizer.from_pretrained(tmp_path)
+    assert (saved.model_max_length, saved.truncation_side) == (9, "left")
+    assert bert.hugging.truncation_side == "right"
+
+
+def test_a_length_without_room_for_text_is_refused(base: Callable[[str], BaseSource]) -> None:
+    with pytest.raises(ModelError, match=r"max_length to 5 or more"):
+        load_tokenizer(base("roberta").path).encode([("a b c d", "e f g h")], max_length=4)
+
+
+def test_a_folder_without_tokenizer_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer(tmp_path)

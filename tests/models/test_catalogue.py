@@ -116,7 +116,9 @@ def test_hostile_and_broken_folders_are_refused(tmp_path: Path, breakage: str, c
     if breakage == "auto_map":
         config["auto_map"] = {"AutoModel": "modeling.Evil"}
     if breakage == "tokenizer_auto_map":
-        (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}')
+        (tmp_path / "tokenizer_config.json").write_text(
+            '{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}'
+        )
     if breakage == "script":
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "modeling.py").write_text("raise SystemExit")

@@ -11,6 +11,8 @@ from transformers import AutoTokenizer
 
 from luthier.core.errors import ModelError
 from luthier.core.text import TextEncoder
+from luthier.data.samples import Span
+from luthier.data.tags import decode_spans, encode_spans
 from luthier.models.base_source import BaseSource
 from luthier.models.catalogue import locate
 from luthier.models.tokenizer import load_tokenizer
@@ -31,7 +33,10 @@ def test_ids_equal_those_of_transformers(
     for texts in (TEXTS, PAIRS):
         arguments = (texts,) if texts is TEXTS else tuple(zip(*texts, strict=True))
         expected = theirs(
-            *(list(part) for part in arguments), truncation="longest_first", max_length=max_length or 62
+            *(list(part) for part in arguments),
+            truncation="longest_first",
+            max_length=max_length or ours.max_length,
+            return_token_type_ids=True,
         )
         whole = theirs(*(list(part) for part in arguments))
         rows = ours.encode(texts, max_length=max_length, cut="end" if cut == "end" else "start")
@@ -58,7 +63,13 @@ def test_minilm_reads_512_tokens_although_its_file_says_128() -> None:
     assert tokenizer.max_length == 512
     row = tokenizer.encode(["word " * 600])[0]
     assert (len(row.ids), row.full_length) == (512, 602)
-    assert tokenizer.tokens(tokenizer.encode(["unaffable"])[0].ids) == ["[CLS]", "una", "##ffa", "##ble", "[SEP]"]
+    assert tokenizer.tokens(tokenizer.encode(["unaffable"])[0].ids) == [
+        "[CLS]",
+        "una",
+        "##ffa",
+        "##ble",
+        "[SEP]",
+    ]
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta"])
@@ -83,7 +94,9 @@ def test_the_fingerprint_follows_the_vocabulary_and_survives_saving(
     assert bert.fingerprint == load_tokenizer(base("bert").path).fingerprint
     saved = AutoTokenizer.from_pretrained(tmp_path)
     assert (saved.model_max_length, saved.truncation_side) == (9, "left")
-    assert bert.hugging.truncation_side == "right"
+    assert [row.ids for row in load_tokenizer(base("bert").path).encode(TEXTS)] == [
+        row.ids for row in bert.encode(TEXTS)
+    ]
 
 
 def test_a_length_without_room_for_text_is_refused(base: Callable[[str], BaseSource]) -> None:
@@ -95,3 +108,34 @@ def test_a_folder_without_tokenizer_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="tokenizer"):
         load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_of_another_model_is_refused(base: Callable[[str], BaseSource], tmp_path: Path) -> None:
+    load_tokenizer(base("roberta").path).save(tmp_path)
+    (tmp_path / "config.json").write_text((base("bert").path / "config.json").read_text())
+    with pytest.raises(ModelError, match="not of one model"):
+        load_tokenizer(tmp_path)
+
+
+NCBI = Path(__file__).resolve().parents[3] / "shared" / "data" / "ncbi_disease" / "test.tsv"
+
+
+@pytest.mark.skipif(not NCBI.is_file(), reason="the shared data are not here")
+def test_real_disease_names_survive_tags_and_back() -> None:
+    tokenizer = load_tokenizer(locate("minilm").path)
+    seen = 0
+    for block in NCBI.read_text(encoding="utf-8").strip().split("\n\n"):
+        text, found = "", []
+        for word, tag in (line.split("\t") for line in block.splitlines()):
+            if tag.startswith("B"):
+                found.append([len(text), len(text) + len(word)])
+            elif tag.startswith("I"):
+                found[-1][1] = len(text) + len(word)
+            text += f"{word} "
+        spans = [Span(start, end, "Disease") for start, end in found]
+        offsets = tokenizer.encode([text])[0].offsets
+        tags, _ = encode_spans(spans, offsets, ["Disease"])
+        back = decode_spans(tags, offsets, ["Disease"], text)
+        assert [Span(span.start, span.end, span.label) for span in back] == spans
+        seen += len(spans)
+    assert seen == 960

@@ -1,0 +1,1 @@
+"""The command line: it parses, imports what a verb needs when it runs, and prints."""

@@ -187,7 +187,7 @@ class ClassificationJudge:
         return found
 
     def per_class(self) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1, rows and predictions; AUC and average precision where there are scores."""
+        """Precision, recall, F1, references and predictions; AUC and average precision where there are scores."""
         ones = np.ones((self.num_rows, 1))
         hits, predicted, gold = (counts[:, 0] for counts in self._counts(ones))
         ranked = point_ranking(self.scores, self._truth_matrix) if self.scores is not None else None

@@ -64,12 +64,12 @@ def class_metrics(hits: Any, predicted: Any, gold: Any) -> dict[str, FloatArray]
 
 def class_table(labels: Sequence[str], hits: Any, predicted: Any, gold: Any,
                 ranked: Mapping[int, tuple[float, float]] | None = None) -> dict[str, dict[str, Any]]:
-    """Per class: precision, recall, F1, reference rows, predictions; `ranked` adds (AUC, average precision)."""
+    """Per class: precision, recall, F1, number of references (support) and of predictions; `ranked` adds (AUC, average precision)."""
     found = class_metrics(hits, predicted, gold)
     table: dict[str, dict[str, Any]] = {}
     for i, label in enumerate(labels):
         table[label] = {name: float(values[i]) for name, values in found.items()}
-        table[label] |= {"rows": int(gold[i]), "predicted": int(predicted[i])}
+        table[label] |= {"support": int(gold[i]), "predicted": int(predicted[i])}
         if ranked and i in ranked:
             table[label]["roc_auc"], table[label]["average_precision"] = ranked[i]
     return table

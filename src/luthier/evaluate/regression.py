@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.core.errors import DataError
 from luthier.core.predictor import Prediction
 from luthier.evaluate.intervals import FloatArray
 
@@ -22,10 +23,13 @@ def numbers(value: Any) -> tuple[float, ...]:
 
 
 def answer(prediction: Prediction) -> tuple[float, ...]:
-    """The numbers that a prediction gives."""
+    """The numbers that a prediction gives; a `DataError` when it gives none."""
     if prediction.values is not None:
         return prediction.values
-    return (float("nan") if prediction.score is None else prediction.score,)
+    if prediction.score is None:
+        raise DataError("a prediction holds no number.", remedy="Every row of a regression needs a score.",
+                        code="no_number")
+    return (prediction.score,)
 
 
 class NumberRows:
@@ -40,6 +44,10 @@ class NumberRows:
         """Take a batch; gives the severity [batch]: the absolute error, summed over targets."""
         truth = [numbers(reference) for reference in references]
         answers = [answer(prediction) for prediction in predictions]
+        widths = {len(row) for row in (*self._truth[:1], *truth, *answers)}
+        if len(widths) > 1:
+            raise DataError(f"rows and answers have different numbers of targets: {sorted(widths)}.",
+                            remedy="Give every row, and the model, the same targets.", code="targets_differ")
         self._truth += truth
         self._answers += answers
         return np.array([sum(abs(a - b) for a, b in zip(*pair, strict=True))

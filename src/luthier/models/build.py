@@ -59,7 +59,9 @@ def build(
     config = _config(source)
     family = family_of(config, str(source.path))
     outputs = bio_labels(labels) if task == "extract" else list(labels)
-    own_dropout = next(value for key in family.head_dropout if (value := getattr(config, key)) is not None)
+    # a key that stands in no file (DeBERTa's cls_dropout) is no attribute either
+    rates = (getattr(config, key, None) for key in family.head_dropout)
+    own_dropout = next(rate for rate in rates if rate is not None)
     known = [config.id2label[index] for index in sorted(config.id2label)]  # JSON sorts "10" before "2"
     if encoder_dropout is not None:
         for key in family.dropouts:

@@ -106,9 +106,8 @@ class TunedModel:
 
     def _encode(self, texts: Sequence[TextInput]) -> list[Encoded]:
         for text in texts:
-            if not isinstance(text, str) and not (
-                len(text) == 2 and all(isinstance(part, str) for part in text)
-            ):
+            pair = isinstance(text, tuple | list) and [type(part) for part in text] == [str, str]
+            if not (isinstance(text, str) or pair):
                 raise UsageError(
                     f"this is neither a text nor a pair of texts: {text!r}.",
                     remedy="Give strings, or (text, text_pair) tuples.",

@@ -11,11 +11,15 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as Backend
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
+from luthier.core import durable
 from luthier.core.errors import ModelError
 from luthier.core.predictor import TextInput
 from luthier.core.text import Encoded, Side
+from luthier.models.base_source import read_json
 from luthier.models.families import position_limit
 from luthier.models.quiet import quiet
+
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 class Tokenizer:
@@ -87,12 +91,13 @@ class Tokenizer:
 
     def save(self, folder: Path, *, max_length: int | None = None, cut: Side = "end") -> None:
         """Write the tokenizer into `folder` so that other libraries cut as the run did."""
-        state = (self.hugging.model_max_length, self.hugging.truncation_side)
-        self.hugging.model_max_length = max_length or self._max_length
-        self.hugging.truncation_side = "left" if cut == "start" else "right"
         with quiet():
             self.hugging.save_pretrained(folder)
-        self.hugging.model_max_length, self.hugging.truncation_side = state
+        path = folder / "tokenizer_config.json"
+        settings = read_json(path)
+        settings["model_max_length"] = max_length or self._max_length
+        settings["truncation_side"] = "left" if cut == "start" else "right"
+        durable.write_json(path, settings)
 
     def _check_limit(self, limit: int, pairs: bool) -> None:
         special = self._backend.num_special_tokens_to_add(pairs)
@@ -107,6 +112,14 @@ class Tokenizer:
 
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer in a model folder, or a `ModelError` that says what is missing."""
+    if not any((path / name).is_file() for name in _VOCABULARIES):
+        raise ModelError(  # transformers would give an empty tokenizer of the configured type
+            "there is no tokenizer here.",
+            where=str(path),
+            remedy=f"Put the base model's {' or '.join(_VOCABULARIES)} beside config.json.",
+            code="tokenizer_missing",
+            param="model",
+        )
     try:
         with quiet():
             hugging = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
@@ -125,6 +138,15 @@ def load_tokenizer(path: Path) -> Tokenizer:
             where=str(path),
             remedy="Load it once with AutoTokenizer and save_pretrained it, or choose another base.",
             code="slow_tokenizer",
+            param="model",
+        )
+    if len(hugging) > config.vocab_size:
+        raise ModelError(
+            f"its tokenizer knows {len(hugging)} tokens and its weights {config.vocab_size}: "
+            "they are not of one model.",
+            where=str(path),
+            remedy="Fetch model and tokenizer again, from one place.",
+            code="tokenizer_does_not_fit",
             param="model",
         )
     if hugging.pad_token_id is None:

@@ -23,8 +23,8 @@ def _fields(line: str) -> list[str]:
 
 
 def _is_comment(line: str) -> bool:
-    """As in CoNLL-U; a token may be "#" as well."""
-    return line.startswith("#") and "\t" not in line and (len(line.split()) < 2 or line.startswith("# "))
+    """As in CoNLL-U; a token may be "#" as well, and then a tag follows."""
+    return line.startswith("#") and "\t" not in line and _TAG.fullmatch(line.split()[-1]) is None
 
 
 def looks_like_conll(name: str, lines: list[str]) -> bool:
@@ -85,9 +85,9 @@ class Conll:
                     yield self._sentence(tokens, tags, first)
                 tokens, tags, first, size, whole = [], [], 0, 0, True
                 continue
+            if _is_comment(line):
+                continue
             fields = _fields(line.rstrip())
-            if (line.startswith("#") and len(fields) < 2) or (line.startswith("# ") and "\t" not in line):
-                continue  # a comment, as in CoNLL-U
             first = first or number
             if not whole:
                 continue

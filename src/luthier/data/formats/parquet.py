@@ -35,7 +35,7 @@ class Parquet:
             raise DataError(
                 "the reader of Parquet files is not installed.",
                 where=self.path,
-                remedy="Install it: pip install pyarrow.",
+                remedy="Install it: pip install 'luthier[parquet]'.",
                 code="missing_driver",
             ) from None
         with open_stored(self.path) as stream:

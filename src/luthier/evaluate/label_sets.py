@@ -63,7 +63,7 @@ class LabelSetRows:
                 dtype=np.float32).reshape(len(predictions), -1))
         return severity
 
-    def judge(self) -> SeveralLabelsJudge:
+    def judge(self) -> LabelSetsJudge:
         """The rows so far, ready to be measured."""
         unseen = self.labels[self._num_outputs:]
         notes = [f"{len(unseen)} of the labels are not among the model's ("
@@ -71,7 +71,7 @@ class LabelSetRows:
         scores = None
         if sum(len(part) for part in self._scores) == len(self._truth):
             scores = np.pad(np.concatenate(self._scores).astype(np.float64), ((0, 0), (0, len(unseen))))
-        return SeveralLabelsJudge(self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes)
+        return LabelSetsJudge(self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes)
 
     def _matrix(self, rows: list[list[int]]) -> BoolArray:
         matrix = np.zeros((len(rows), len(self.labels)), dtype=np.bool_)
@@ -87,7 +87,7 @@ class LabelSetRows:
         return self._index[name]
 
 
-class SeveralLabelsJudge:
+class LabelSetsJudge:
     """Metrics of label sets.
 
     Args:
@@ -194,7 +194,7 @@ class SeveralLabelsJudge:
         return error
 
     def per_class(self) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1, rows and predictions; AUC and average precision where there are scores."""
+        """Precision, recall, F1, references and predictions; AUC and average precision where there are scores."""
         hits, predicted, gold = (counts[:, 0] for counts in self._counts(np.ones((self.num_rows, 1))))
         ranked = point_ranking(self.scores, self.truth) if self.scores is not None else None
         return class_table(self.labels, hits, predicted, gold, ranked)

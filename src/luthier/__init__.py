@@ -1,0 +1,45 @@
+"""Luthier checks your data, fine-tunes a model on it, and proves that the model got better.
+
+    import luthier
+
+    run = luthier.train(model="minilm", data="reviews.csv", task="classify")
+    luthier.load(run.path).predict(["what a film"])
+
+Names are loaded on first use, so that `import luthier` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from luthier.api import check, compare_runs, evaluate, load, resume, runs, train
+    from luthier.core.recipe import Recipe
+
+__version__ = "0.1.0"
+
+__all__ = ["Recipe", "__version__", "check", "compare_runs", "evaluate", "load", "resume", "runs", "train"]
+
+_HOMES = {
+    "Recipe": "luthier.core.recipe",
+    "check": "luthier.api",
+    "compare_runs": "luthier.api",
+    "evaluate": "luthier.api",
+    "load": "luthier.api",
+    "resume": "luthier.api",
+    "runs": "luthier.api",
+    "train": "luthier.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name on first use (PEP 562)."""
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'luthier' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

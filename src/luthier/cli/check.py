@@ -1,0 +1,71 @@
+"""`luthier check DATA`: every problem of the data before time is spent on training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from luthier.cli import output
+from luthier.cli.parser import add_columns, add_common, columns_of, one_or_many
+
+SUMMARY = "Read the data, find every problem, and show what the model will see."
+USAGE = "luthier check DATA [--task T] [--test FILE] [--columns ROLE=COLUMN] [--json]"
+EXAMPLE = """\
+example:
+  luthier check train.csv --test test.csv
+  luthier check reviews.tsv --columns text=review,label=stars --json
+
+Exit code 0: the data can be trained on (there may be warnings). 1: it cannot.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's arguments."""
+    parser.add_argument(
+        "data", nargs="+", metavar="DATA", help="file, folder, glob or URL; several are one set"
+    )
+    parser.add_argument(
+        "--task",
+        default="auto",
+        metavar="T",
+        help="classify, regress or extract; found from the data when it is plain",
+    )
+    parser.add_argument("--validation", metavar="FILE", help="validation data, checked for leaks")
+    parser.add_argument("--test", metavar="FILE", help="test data, checked for leaks")
+    parser.add_argument("--group", metavar="COLUMN", help="rows of one group must stay in one split")
+    parser.add_argument("--model", default="minilm", metavar="M", help="whose tokens are counted (minilm)")
+    parser.add_argument("--max-length", type=int, metavar="N", help="tokens per text (from the data)")
+    parser.add_argument(
+        "--findings",
+        metavar="FILE",
+        default="luthier-findings.jsonl",
+        help="where findings beyond the first 100 go (luthier-findings.jsonl)",
+    )
+    add_columns(parser)
+    add_common(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and report."""
+    from luthier import api
+
+    report = api.check(
+        one_or_many(args.data),
+        task=args.task,
+        columns=columns_of(args.columns),
+        group=args.group,
+        validation=args.validation,
+        test=args.test,
+        model=args.model,
+        max_length=args.max_length,
+        findings_file=Path(args.findings),
+    )
+    if args.json:
+        output.print_json(report.to_dict())
+    else:
+        from luthier.data.checks.render import render
+
+        console = output.stdout_console()
+        for part in render(report):
+            console.print(part)
+    return 0 if report.ok else 1

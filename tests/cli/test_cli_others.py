@@ -126,3 +126,23 @@ def test_doctor_probes_and_a_broken_probe_is_an_answer(luthier, here, monkeypatc
     result = luthier("doctor")
     assert result.code == 1
     assert "libtorch is not there" in result.out
+
+
+def test_check_shows_a_real_report_and_keeps_what_is_beyond_a_hundred(api, luthier, here, monkeypatch):
+    import sys
+
+    from luthier.data.checks.run import check
+
+    def real(data, *, model, **options):
+        return check(data, **options)
+
+    monkeypatch.setattr(sys.modules["luthier.api"], "check", real)
+    rows = ["text,label", *(f"this is text number {number} [/b],{'ab'[number % 2]}" for number in range(150))]
+    (here / "data.csv").write_text("\n".join([*rows, *([",a"] * 120)]) + "\n", encoding="utf-8")
+    result = luthier("check", "data.csv", "--findings", "rest.jsonl")
+    assert result.code == 1
+    assert "data.csv" in result.out
+    assert len((here / "rest.jsonl").read_text(encoding="utf-8").splitlines()) >= 20
+    shown = json.loads(luthier("check", "data.csv", "--json").out)
+    assert len(shown["findings"]) == 100
+    assert (here / "luthier-findings.jsonl").exists()

@@ -1,8 +1,6 @@
 """Any file of the table in INTERFACE becomes samples, and what is not plain is asked for."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -75,7 +73,12 @@ def test_pairs_groups_and_places(tmp_path):
     data = Dataset.open(path, group="user")
     assert list(data.samples()) == [Sample("a", "b", "x", "7", 1, path)]
     assert data.has_pairs
-    assert data.columns.to_dict() == {"text": "premise", "text_pair": "hypothesis", "label": "label", "group": "user"}
+    assert data.columns.to_dict() == {
+        "text": "premise",
+        "text_pair": "hypothesis",
+        "label": "label",
+        "group": "user",
+    }
 
 
 def test_mapping_wins_and_takes_positions_and_several_scores(tmp_path):
@@ -98,7 +101,10 @@ def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
     with pytest.raises(DataError, match=r"no column 'texts'.*'txt', 'lable'.*'txt'"):
         Dataset.open(path, columns={"text": "texts", "label": "lable"})
     assert code_of(Dataset.open, path) == "missing_column"
-    assert code_of(Dataset.open, path, columns={"text": "txt", "label": "lable"}, group="user") == "missing_column"
+    assert (
+        code_of(Dataset.open, path, columns={"text": "txt", "label": "lable"}, group="user")
+        == "missing_column"
+    )
     assert code_of(Dataset.open, path, columns={"txt": "text"}) == "unknown_role"
 
 
@@ -133,7 +139,9 @@ def test_targets_may_be_absent_when_answers_are_asked(tmp_path):
 
 
 def test_samples_stop_at_the_first_bad_row_and_items_go_on(tmp_path):
-    path = lines(tmp_path, {"text": "a", "label": "x"}, {"text": "", "label": "x"}, {"text": "c", "label": "x"})
+    path = lines(
+        tmp_path, {"text": "a", "label": "x"}, {"text": "", "label": "x"}, {"text": "c", "label": "x"}
+    )
     data = Dataset.open(path)
     assert [isinstance(item, Finding) for item in data.items()] == [False, True, False]
     assert [isinstance(item, Finding) for item in data.items()] == [False, True, False]
@@ -155,14 +163,22 @@ def test_parquet_and_files_of_different_kinds_together(tmp_path):
 
 
 def test_class_folders(tmp_path):
-    for name, text in (("pos/1.txt", "good\nfilm\n"), ("pos/2.txt", ""), ("neg/1.txt", "bad"), ("neg/2.txt", "\0")):
+    for name, text in (
+        ("pos/1.txt", "good\nfilm\n"),
+        ("pos/2.txt", ""),
+        ("neg/1.txt", "bad"),
+        ("neg/2.txt", "\0"),
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     data = Dataset.open(str(tmp_path))
     assert data.task == "classify"
     found = list(data.items())
     assert [getattr(item, "target", getattr(item, "code", "")) for item in found] == [
-        "neg", "binary_file", "pos", "empty_text"
+        "neg",
+        "binary_file",
+        "pos",
+        "empty_text",
     ]
     assert found[2].text == "good\nfilm"
     before = data.fingerprint()
@@ -205,7 +221,9 @@ def test_semantic_similarity_without_header_and_with_quotes_as_text():
     assert len(samples) == 707
     assert sum('"' in sample.text for sample in samples) > 10
     assert all(0 <= sample.target[0] <= 5 and sample.text_pair for sample in samples)
-    assert targets(source, columns={role: str(at) for role, at in columns.items()}) == [s.target for s in samples]
+    assert targets(source, columns={role: str(at) for role, at in columns.items()}) == [
+        s.target for s in samples
+    ]
     assert code_of(Dataset.open, source) == "missing_column"
 
 
@@ -233,18 +251,6 @@ def test_other_real_files(file, columns, rows):
     assert len(targets(str(SHARED / file), columns=columns)) == rows
 
 
-def measured(code, *args):
-    """Runs `code` in a fresh interpreter; its last line is the peak resident memory in MB."""
-    tail = (
-        "\nimport resource, sys\nscale = 2**20 if sys.platform == 'darwin' else 1024\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale)"
-    )
-    command = [sys.executable, "-c", code + tail, *map(str, args)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(REPO / "src")})
-    *out, peak = done.stdout.split()
-    return out, float(peak)
-
-
 WRITE = {
     "csv": lambda k: f"row {k} of many rows {k * 7919 % 10007},class{k % 7}\n",
     "jsonl": lambda k: f'{{"text": "row {k} of many rows {k * 7919 % 10007}", "label": "class{k % 7}"}}\n',
@@ -265,7 +271,7 @@ def big(tmp_path, kind, rows):
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_reading_is_streamed(tmp_path, kind):
+def test_reading_is_streamed(tmp_path, kind, measured):
     out, little = measured(READ, big(tmp_path, kind, 1000))
     assert out == ["1000"]
     out, much = measured(READ, big(tmp_path, kind, 50_000))
@@ -275,10 +281,13 @@ def test_reading_is_streamed(tmp_path, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_a_million_rows_are_read_within_300_mb(tmp_path, kind):
+def test_a_million_rows_are_read_within_300_mb(tmp_path, kind, measured):
     path = tmp_path / "big.parquet"
     if kind == "parquet":
-        pq.write_table(pa.table({"text": [f"row {k} of many" for k in range(10**6)], "label": ["a", "b"] * 500_000}), path)
+        pq.write_table(
+            pa.table({"text": [f"row {k} of many" for k in range(10**6)], "label": ["a", "b"] * 500_000}),
+            path,
+        )
     else:
         path = big(tmp_path, kind, 10**6)
     out, peak = measured(READ, path)

@@ -75,8 +75,13 @@ def test_normalise_makes_equal(one, other):
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(":-)", ":-("), ("good \U0001f600", "good \U0001f621"), ("\u0915\u093f", "\u0915\u0940"), ("C++", "C"),
-     ("ab c", "a bc")],
+    [
+        (":-)", ":-("),
+        ("good \U0001f600", "good \U0001f621"),
+        ("\u0915\u093f", "\u0915\u0940"),
+        ("C++", "C"),
+        ("ab c", "a bc"),
+    ],
 )
 def test_normalise_keeps_apart(one, other):
     assert normalise(one) != normalise(other)
@@ -90,7 +95,14 @@ def test_normalise_is_stable(text):
 
 
 def test_hashes_tell_texts_and_pairs_apart():
-    samples = [Sample("a"), Sample("A"), Sample("a", ""), Sample("ab", "c"), Sample("a", "bc"), Sample("\ud800")]
+    samples = [
+        Sample("a"),
+        Sample("A"),
+        Sample("a", ""),
+        Sample("ab", "c"),
+        Sample("a", "bc"),
+        Sample("\ud800"),
+    ]
     assert len({exact_hash(sample) for sample in samples}) == len(samples)
     assert normalised_hash(Sample("A!")) == normalised_hash(Sample("a"))
     assert normalised_hash(Sample("a", "B")) == normalised_hash(Sample("A", "b!"))
@@ -127,7 +139,15 @@ def test_the_batch_size_changes_nothing():
 
 
 def test_equal_texts_come_as_pairs_with_the_first():
-    texts = ["something else altogether", "The same text.", "the same text", "the  same TEXT!", "ok", "ok", "no"]
+    texts = [
+        "something else altogether",
+        "The same text.",
+        "the same text",
+        "the  same TEXT!",
+        "ok",
+        "ok",
+        "no",
+    ]
     near = NearDuplicates()
     near.add([Sample(text) for text in texts])
     assert sorted(near.pairs()) == [(1, 2, 1.0), (1, 3, 1.0), (4, 5, 1.0)]
@@ -148,7 +168,10 @@ def test_few_rows_have_no_pairs(count):
 
 
 def test_large_buckets_stay_linear_and_hang_together():
-    texts = [f"my parcel with the number {k:04d} has not arrived yet and i want to know where it is" for k in range(3000)]
+    texts = [
+        f"my parcel with the number {k:04d} has not arrived yet and i want to know where it is"
+        for k in range(3000)
+    ]
     pairs = list(filled(texts).pairs(0.8))
     clusters = Clusters(len(texts))
     clusters.join(np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs]))
@@ -172,12 +195,22 @@ def test_reread_gives_the_wanted_texts_within_its_budget():
     assert near_text(Sample("A", "B")) == "a\x1fb"
 
 
-@given(st.integers(1, 60).flatmap(lambda n: st.tuples(
-    st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1))), st.lists(st.integers(0, 5), min_size=n, max_size=n))))
+@given(
+    st.integers(1, 60).flatmap(
+        lambda n: st.tuples(
+            st.just(n),
+            st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1))),
+            st.lists(st.integers(0, 5), min_size=n, max_size=n),
+        )
+    )
+)
 def test_clusters_are_the_connected_parts(case):
     count, edges, keys = case
     clusters = Clusters(count)
-    clusters.join(np.array([edge[0] for edge in edges], dtype=np.int64), np.array([edge[1] for edge in edges], dtype=np.int64))
+    clusters.join(
+        np.array([edge[0] for edge in edges], dtype=np.int64),
+        np.array([edge[1] for edge in edges], dtype=np.int64),
+    )
     clusters.join_equal(np.array(keys, dtype=np.uint64))
     leader = list(range(count))
     edges = [*edges, *((i, keys.index(keys[i])) for i in range(count))]

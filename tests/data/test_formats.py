@@ -42,14 +42,18 @@ def test_delimited_with_every_delimiter_line_end_and_mark(tmp_path, delimiter, e
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
     writer.writerows([("text", "label"), *ROWS])
     data = buffer.getvalue().replace("\n", end).encode(encoding)
-    found = rows(written(tmp_path, gzip.compress(data) if packed else data, "d.csv.gz" if packed else "d.csv"))
+    found = rows(
+        written(tmp_path, gzip.compress(data) if packed else data, "d.csv.gz" if packed else "d.csv")
+    )
     assert [tuple(row.values.values()) for row in found] == ROWS
     assert [row.line for row in found] == [2, 3, 4, 6]
     assert list(found[0].values) == ["text", "label"]
 
 
-@given(st.lists(st.tuples(st.text("ab,;|\t\"' \n", min_size=1), st.text("xyz", min_size=1)), min_size=1),
-       st.sampled_from([",", ";", "|"]))
+@given(
+    st.lists(st.tuples(st.text("ab,;|\t\"' \n", min_size=1), st.text("xyz", min_size=1)), min_size=1),
+    st.sampled_from([",", ";", "|"]),
+)
 def test_what_csv_writes_is_read_back(tmp_path_factory, table, delimiter):
     buffer = io.StringIO()
     csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows([("text", "label"), *table])
@@ -60,7 +64,9 @@ def test_what_csv_writes_is_read_back(tmp_path_factory, table, delimiter):
 def test_quotes_that_are_text_do_not_swallow_rows(tmp_path):
     data = '3\t"It is late.\t"It was late.\n0\tHe left\tShe "stayed"\n5\t"a" b\tc\n'
     assert values(written(tmp_path, data, "d.tsv"), text=1, text_pair="2", score=0) == [
-        ("3", '"It is late.', '"It was late.'), ("0", "He left", 'She "stayed"'), ("5", '"a" b', "c"),
+        ("3", '"It is late.', '"It was late.'),
+        ("0", "He left", 'She "stayed"'),
+        ("5", '"a" b', "c"),
     ]
 
 
@@ -90,7 +96,13 @@ def test_header_or_not(tmp_path, data, columns, header):
 
 def test_the_wrong_number_of_fields_is_a_finding_and_the_next_row_is_read(tmp_path):
     found = rows(written(tmp_path, "text,label\na,b\nc,d,e\nf\ng,h,,\ni,j\n"))
-    assert [getattr(item, "code", None) for item in found] == [None, "column_count", "column_count", None, None]
+    assert [getattr(item, "code", None) for item in found] == [
+        None,
+        "column_count",
+        "column_count",
+        None,
+        None,
+    ]
     assert [item.line for item in found] == [2, 3, 4, 5, 6]
 
 
@@ -102,14 +114,29 @@ def test_dialect_is_found_by_regularity():
 def test_json_lines(tmp_path):
     data = '\ufeff{"text": "a\u2028b", "label": 1}\r\n\n  \n{"text": "c\\nd", "label": ["x"]}'
     found = rows(written(tmp_path, data, "d.jsonl"))
-    assert found == [Row({"text": "a\u2028b", "label": 1}, 1, found[0].source),
-                     Row({"text": "c\nd", "label": ["x"]}, 4, found[0].source)]
+    assert found == [
+        Row({"text": "a\u2028b", "label": 1}, 1, found[0].source),
+        Row({"text": "c\nd", "label": ["x"]}, 4, found[0].source),
+    ]
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=5), st.recursive(
-    st.none() | st.booleans() | st.integers(-10**9, 10**9) | st.text('ab"\\[]{},\n'), lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text('ab"\\[]{}', max_size=3), inner, max_size=3), max_leaves=6), max_size=3)),
-    st.sampled_from([None, 1]))
+@given(
+    st.lists(
+        st.dictionaries(
+            st.text(max_size=5),
+            st.recursive(
+                st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text('ab"\\[]{},\n'),
+                lambda inner: (
+                    st.lists(inner, max_size=3)
+                    | st.dictionaries(st.text('ab"\\[]{}', max_size=3), inner, max_size=3)
+                ),
+                max_leaves=6,
+            ),
+            max_size=3,
+        )
+    ),
+    st.sampled_from([None, 1]),
+)
 def test_a_json_array_gives_what_json_gives(tmp_path_factory, table, indent):
     path = written(tmp_path_factory.mktemp("json"), json.dumps(table, indent=indent), "d.json")
     assert [item.values for item in rows(path)] == table
@@ -117,8 +144,14 @@ def test_a_json_array_gives_what_json_gives(tmp_path_factory, table, indent):
 
 @pytest.mark.parametrize(
     ("data", "code"),
-    [('[{"a": 1}, 5, {"b": 2}]', "not_object"), ('[{"a": 1}, {"b": 2', "not_json"), ("[[1], 2]", "not_object"),
-     ('[{"a": 1}, nonsense]', "not_object"), ('[{"a": 1,}]', "not_json"), ('[{"a": "]}]', "not_json")],
+    [
+        ('[{"a": 1}, 5, {"b": 2}]', "not_object"),
+        ('[{"a": 1}, {"b": 2', "not_json"),
+        ("[[1], 2]", "not_object"),
+        ('[{"a": 1}, nonsense]', "not_object"),
+        ('[{"a": 1,}]', "not_json"),
+        ('[{"a": "]}]', "not_json"),
+    ],
 )
 def test_a_broken_json_array_is_a_finding(tmp_path, data, code):
     assert code in [getattr(item, "code", None) for item in rows(written(tmp_path, data, "d.json"))]
@@ -139,7 +172,10 @@ def test_conll_columns(tmp_path):
     found = rows(written(tmp_path, data, "d.txt"))
     assert [item.values for item in found] == [
         {"text": "In New York ,", "spans": [{"start": 3, "end": 11, "label": "LOC"}]},
-        {"text": "Ada I", "spans": [{"start": 0, "end": 3, "label": "PER"}, {"start": 4, "end": 5, "label": "PER"}]},
+        {
+            "text": "Ada I",
+            "spans": [{"start": 0, "end": 3, "label": "PER"}, {"start": 4, "end": 5, "label": "PER"}],
+        },
     ]
     assert [item.line for item in found] == [4, 9]
 
@@ -170,5 +206,8 @@ def test_content_wins_where_the_name_says_nothing(tmp_path):
     assert recognise(str(written(tmp_path, '{"text": "a"}\n', "a.txt")), {}, set(KNOWN)).name == "jsonl"
     assert recognise(str(written(tmp_path, '{"text": "a"}\n', "a.csv")), {}, set(KNOWN)).name == "jsonl"
     assert recognise(str(written(tmp_path, "text\tlabel\na\tb\n", "b.txt")), {}, set(KNOWN)).name == "tsv"
-    assert recognise(str(written(tmp_path, "a text, as it is\nanother\n", "c.txt")), {}, set(KNOWN)).name == "lines"
+    assert (
+        recognise(str(written(tmp_path, "a text, as it is\nanother\n", "c.txt")), {}, set(KNOWN)).name
+        == "lines"
+    )
     assert recognise(str(written(tmp_path, "a\tO\nb\tB-X\n", "d.tsv")), {}, set(KNOWN)).name == "conll"

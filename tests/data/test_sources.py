@@ -18,7 +18,9 @@ def folder(tmp_path):
     for name in ("b.csv", "a.csv", "sub/c.jsonl.gz", ".hidden/d.csv", "_SUCCESS", "README.md", "LICENSE.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(gzip.compress(b'{"text": "t", "label": "yes"}\n') if name.endswith(".gz") else CSV.encode())
+        path.write_bytes(
+            gzip.compress(b'{"text": "t", "label": "yes"}\n') if name.endswith(".gz") else CSV.encode()
+        )
     return tmp_path
 
 
@@ -28,7 +30,10 @@ def test_folder_gives_sorted_data_files_and_nothing_else(folder):
 
 def test_glob_and_list_keep_their_order(folder):
     assert expand(str(folder / "*.csv")) == [str(folder / "a.csv"), str(folder / "b.csv")]
-    assert expand([str(folder / "b.csv"), str(folder / "a.csv")]) == [str(folder / "b.csv"), str(folder / "a.csv")]
+    assert expand([str(folder / "b.csv"), str(folder / "a.csv")]) == [
+        str(folder / "b.csv"),
+        str(folder / "a.csv"),
+    ]
 
 
 def test_a_name_with_glob_characters_that_exists_is_itself(tmp_path):
@@ -57,8 +62,13 @@ def test_empty_glob_and_empty_folder_are_errors(folder, pattern):
 
 
 @pytest.mark.parametrize(
-    ("url", "extra"), [("s3://b/x.csv", "s3"), ("gs://b/x.csv", "gcs"), ("az://b/x.csv", "azure"),
-                       ("https://example.invalid/x.csv", "http")]
+    ("url", "extra"),
+    [
+        ("s3://b/x.csv", "s3"),
+        ("gs://b/x.csv", "gcs"),
+        ("az://b/x.csv", "azure"),
+        ("https://example.invalid/x.csv", "http"),
+    ],
 )
 def test_a_missing_driver_names_the_extra(url, extra, monkeypatch):
     def without_driver(path):

@@ -19,8 +19,8 @@ def pieces(text: str, size: int = 3) -> list[tuple[int, int]]:
     """Offsets as a word-piece tokenizer gives them: words cut into pieces, special tokens around."""
     found = [(0, 0)]
     for match in re.finditer(r"\w+|[^\w\s]", text):
-        for start in range(match.start(), match.end(), size):
-            found.append((start, min(start + size, match.end())))
+        starts = range(match.start(), match.end(), size)
+        found += [(start, min(start + size, match.end())) for start in starts]
     return [*found, (0, 0)]
 
 

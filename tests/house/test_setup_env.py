@@ -69,17 +69,18 @@ def test_the_choice_beats_the_machine(choice, gpu, kind, setup_env):
 
 
 @pytest.mark.parametrize(
-    ("stamp", "choice", "left"),
+    ("stamp", "choice", "current"),
     [
-        ({}, "auto", ["torch", "packages"]),
-        ({"hash": "old", "torch": "cpu"}, "auto", ["torch", "packages"]),
-        ({"hash": "h", "torch": "cpu"}, "auto", []),
-        ({"hash": "h", "torch": "cuda"}, "auto", []),
-        ({"hash": "h", "torch": "cpu"}, "cuda", ["torch"]),
+        ({}, "auto", False),
+        ({"hash": "old", "torch": "cpu"}, "auto", False),
+        ({"hash": "h", "torch": "cpu"}, "auto", True),
+        ({"hash": "h", "torch": "cuda"}, "auto", True),
+        ({"hash": "h", "torch": "cpu"}, "cpu", True),
+        ({"hash": "h", "torch": "cpu"}, "cuda", False),
     ],
 )
-def test_a_current_environment_is_left_alone(stamp, choice, left, setup_env):
-    assert setup_env.work_left(stamp, wanted="h", choice=choice) == left
+def test_a_current_environment_is_left_alone(stamp, choice, current, setup_env):
+    assert setup_env.is_current(stamp, wanted="h", choice=choice) is current
 
 
 def test_the_hash_follows_lock_and_profile(setup_env, tmp_path, monkeypatch):

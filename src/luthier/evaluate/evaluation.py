@@ -15,10 +15,10 @@ from luthier.data.samples import Sample
 from luthier.evaluate.classification import ClassificationJudge, LabelRows
 from luthier.evaluate.extraction import SpanRows
 from luthier.evaluate.intervals import FloatArray, Interval, Judge, bootstrap, bootstrap_classes
+from luthier.evaluate.label_sets import LabelSetRows, LabelSetsJudge
 from luthier.evaluate.metric_names import check_metrics, primary_metric
 from luthier.evaluate.regression import NumberRows, RegressionJudge
 from luthier.evaluate.worst_errors import WorstErrors
-from luthier.evaluate.label_sets import LabelSetRows, LabelSetsJudge
 
 _LARGEST_MATRIX = 200  # classes; above it the report holds the confused pairs only
 _NUM_PAIRS = 30
@@ -78,10 +78,18 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON; `luthier eval --json` prints its ``metrics`` and ``rows``."""
-        return {"task": self.task, "rows": self.rows, "labels": self.labels, "primary": self.primary,
-                "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
-                "per_class": self.per_class, "confusion": self.confusion, "calibration": self.calibration,
-                "worst_errors": self.worst_errors, "notes": self.notes}
+        return {
+            "task": self.task,
+            "rows": self.rows,
+            "labels": self.labels,
+            "primary": self.primary,
+            "metrics": {name: interval.to_dict() for name, interval in self.metrics.items()},
+            "per_class": self.per_class,
+            "confusion": self.confusion,
+            "calibration": self.calibration,
+            "worst_errors": self.worst_errors,
+            "notes": self.notes,
+        }
 
 
 def evaluate_predictions(
@@ -109,8 +117,11 @@ def evaluate_predictions(
         DataError: no rows, or not as many answers as references.
     """
     if len(references) != len(predictions):
-        raise DataError(f"there are {len(predictions)} predictions for {len(references)} rows.",
-                        remedy="Predict every row once, in order.", code="rows_differ")
+        raise DataError(
+            f"there are {len(predictions)} predictions for {len(references)} rows.",
+            remedy="Predict every row once, in order.",
+            code="rows_differ",
+        )
     names = check_metrics(task, metrics, several_labels=several_labels)
     rows = rows_for(task, labels, several_labels)
     severity = rows.add(references, predictions) if len(references) else np.empty(0)
@@ -161,12 +172,17 @@ def evaluate(
     if rows is None or worst is None:
         raise _no_rows()
     notes = [f"{skipped} rows have no target and were passed over."] if skipped else []
-    return _evaluation(task, bool(several_labels), rows, worst, names, metrics == "auto", bootstrap, seed, notes)
+    return _evaluation(
+        task, bool(several_labels), rows, worst, names, metrics == "auto", bootstrap, seed, notes
+    )
 
 
 def _no_rows() -> DataError:
-    return DataError("there is no row with a target to evaluate on.", code="no_rows",
-                     remedy="Give data with the task's label, score or spans column.")
+    return DataError(
+        "there is no row with a target to evaluate on.",
+        code="no_rows",
+        remedy="Give data with the task's label, score or spans column.",
+    )
 
 
 def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
@@ -175,8 +191,17 @@ def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _evaluation(task: str, several_labels: bool, rows: Rows, worst: WorstErrors, names: Sequence[str], auto: bool,
-                resamples: int, seed: int, notes: Sequence[str] = ()) -> Evaluation:
+def _evaluation(
+    task: str,
+    several_labels: bool,
+    rows: Rows,
+    worst: WorstErrors,
+    names: Sequence[str],
+    auto: bool,
+    resamples: int,
+    seed: int,
+    notes: Sequence[str] = (),
+) -> Evaluation:
     judge = rows.judge()
     if not judge.num_rows:
         raise _no_rows()
@@ -187,16 +212,17 @@ def _evaluation(task: str, several_labels: bool, rows: Rows, worst: WorstErrors,
     if missing and not auto:
         notes.append("Not available, because the model gives no probabilities: " + ", ".join(missing) + ".")
         metrics |= {name: Interval(float("nan"), float("nan"), float("nan")) for name in missing}
-    ranked = isinstance(judge, ClassificationJudge | LabelSetsJudge)
     return Evaluation(
         task=task,
         several_labels=several_labels,
         labels=list(rows.labels),
         rows=judge.num_rows,
         metrics=metrics,
-        per_class=bootstrap_classes(judge, resamples=resamples, seed=seed) if resamples else judge.per_class(),
+        per_class=bootstrap_classes(judge, resamples=resamples, seed=seed)
+        if resamples
+        else judge.per_class(),
         confusion=_confusion(judge) if isinstance(judge, ClassificationJudge) else None,
-        calibration=judge.calibration() if ranked else None,
+        calibration=judge.calibration() if isinstance(judge, ClassificationJudge | LabelSetsJudge) else None,
         worst_errors=worst.found(),
         notes=notes,
         judge=judge,
@@ -209,10 +235,20 @@ def _confusion(judge: ClassificationJudge) -> dict[str, Any]:
     np.fill_diagonal(off_diagonal, 0)
     cells = np.argsort(-off_diagonal, axis=None, kind="stable")[:_NUM_PAIRS]
     support = np.bincount(judge.truth, minlength=len(matrix))
-    pairs = [{"expected": judge.labels[row], "predicted": judge.labels[column],
-              "count": int(matrix[row, column]), "share": float(matrix[row, column] / support[row])}
-             for row, column in zip(*np.unravel_index(cells, matrix.shape), strict=True)
-             if off_diagonal[row, column]]
+    pairs = [
+        {
+            "expected": judge.labels[row],
+            "predicted": judge.labels[column],
+            "count": int(matrix[row, column]),
+            "share": float(matrix[row, column] / support[row]),
+        }
+        for row, column in zip(*np.unravel_index(cells, matrix.shape), strict=True)
+        if off_diagonal[row, column]
+    ]
     unanswered = np.bincount(judge.truth[judge.answers < 0], minlength=len(matrix))
-    return {"labels": judge.labels, "matrix": matrix.tolist() if len(matrix) <= _LARGEST_MATRIX else None,
-            "unanswered": unanswered.tolist(), "pairs": pairs}
+    return {
+        "labels": judge.labels,
+        "matrix": matrix.tolist() if len(matrix) <= _LARGEST_MATRIX else None,
+        "unanswered": unanswered.tolist(),
+        "pairs": pairs,
+    }

@@ -36,8 +36,10 @@ class Interval:
 
     def to_dict(self) -> dict[str, float | None]:
         """``{value, low, high}``, None for what is not a finite number (JSON has no NaN)."""
-        return {name: float(number) if np.isfinite(number) else None
-                for name, number in (("value", self.value), ("low", self.low), ("high", self.high))}
+        return {
+            name: float(number) if np.isfinite(number) else None
+            for name, number in (("value", self.value), ("low", self.low), ("high", self.high))
+        }
 
 
 class Judge(Protocol):
@@ -100,7 +102,9 @@ def percentile_interval(value: float, draws: FloatArray) -> Interval:
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def bootstrap(judge: Judge, names: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
+def bootstrap(
+    judge: Judge, names: Sequence[str], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Interval]:
     """Every metric with its interval; `resamples` 0 gives intervals of no width known (NaN)."""
     values = judge.point(names)
     draws: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -180,7 +184,9 @@ def paired_test(
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"both models need one value for each of the same rows, not {a.shape} and {b.shape}")
     gain = (a - b) if higher_is_better else (b - a)
-    draws = np.concatenate([gain @ weights for weights in resample_weights(len(gain), resamples, seed)]) / len(gain)
+    draws = np.concatenate(
+        [gain @ weights for weights in resample_weights(len(gain), resamples, seed)]
+    ) / len(gain)
     difference = percentile_interval(float(gain.mean()), draws)
     if np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all():
         p_value = mcnemar(a == 1, b == 1)
@@ -196,10 +202,12 @@ def paired_bootstrap(
     if a.num_rows != b.num_rows:
         raise ValueError(f"both models must have answered the same rows, not {a.num_rows} and {b.num_rows}")
     sign = 1.0 if higher_is_better else -1.0
-    draws = np.concatenate([
-        sign * (a.resampled([name], weights)[name] - b.resampled([name], weights)[name])
-        for weights in resample_weights(a.num_rows, resamples, seed)
-    ])
+    draws = np.concatenate(
+        [
+            sign * (a.resampled([name], weights)[name] - b.resampled([name], weights)[name])
+            for weights in resample_weights(a.num_rows, resamples, seed)
+        ]
+    )
     difference = percentile_interval(sign * (a.point([name])[name] - b.point([name])[name]), draws)
     p_value = bootstrap_p_value(draws)
     return PairedTest(difference, p_value, "bootstrap", decide(difference, p_value))

@@ -19,8 +19,15 @@ from luthier.evaluate.counts import class_metrics, class_table, count_metrics
 from luthier.evaluate.intervals import FloatArray
 from luthier.evaluate.ranking import BoolArray, mean_ranking, point_ranking
 
-METRICS = ("micro_f1", "macro_f1", "micro_precision", "micro_recall", "macro_precision", "macro_recall",
-           "subset_accuracy")
+METRICS = (
+    "micro_f1",
+    "macro_f1",
+    "micro_precision",
+    "micro_recall",
+    "macro_precision",
+    "macro_recall",
+    "subset_accuracy",
+)
 SCORE_METRICS = ("roc_auc", "average_precision")
 PROBABILITY_METRICS = ("log_loss", "calibration_error")
 _THRESHOLD = 0.5
@@ -58,20 +65,32 @@ class LabelSetRows:
             severity[row] = len(truth ^ answer)
         if all(prediction.scores for prediction in predictions) and predictions:
             outputs = self.labels[: self._num_outputs]
-            self._scores.append(np.array(
-                [[prediction.scores.get(label, 0.0) for label in outputs] for prediction in predictions],
-                dtype=np.float32).reshape(len(predictions), -1))
+            self._scores.append(
+                np.array(
+                    [[prediction.scores.get(label, 0.0) for label in outputs] for prediction in predictions],
+                    dtype=np.float32,
+                ).reshape(len(predictions), -1)
+            )
         return severity
 
     def judge(self) -> LabelSetsJudge:
         """The rows so far, ready to be measured."""
-        unseen = self.labels[self._num_outputs:]
-        notes = [f"{len(unseen)} of the labels are not among the model's ("
-                 + ", ".join(repr(label) for label in unseen[:5]) + ")."] if unseen else []
+        unseen = self.labels[self._num_outputs :]
+        notes = (
+            [
+                f"{len(unseen)} of the labels are not among the model's ("
+                + ", ".join(repr(label) for label in unseen[:5])
+                + ")."
+            ]
+            if unseen
+            else []
+        )
         scores = None
         if sum(len(part) for part in self._scores) == len(self._truth):
             scores = np.pad(np.concatenate(self._scores).astype(np.float64), ((0, 0), (0, len(unseen))))
-        return LabelSetsJudge(self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes)
+        return LabelSetsJudge(
+            self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes
+        )
 
     def _matrix(self, rows: list[list[int]]) -> BoolArray:
         matrix = np.zeros((len(rows), len(self.labels)), dtype=np.bool_)
@@ -97,8 +116,14 @@ class LabelSetsJudge:
         scores: [n, k] or None; log-loss and calibration need values between 0 and 1.
     """
 
-    def __init__(self, labels: Sequence[str], truth: BoolArray, answers: BoolArray, scores: FloatArray | None,
-                 notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        truth: BoolArray,
+        answers: BoolArray,
+        scores: FloatArray | None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.labels = list(labels)
         self.truth = truth
         self.answers = answers
@@ -106,15 +131,23 @@ class LabelSetsJudge:
         self.notes = list(notes)
         self.are_probabilities = scores is not None and bool(((scores >= 0) & (scores <= 1)).all())
         if scores is not None and not self.are_probabilities:
-            self.notes.append("The scores are no probabilities, so log-loss and calibration error are left out.")
+            self.notes.append("The scores are no probabilities: log-loss and calibration error are left out.")
 
     @property
     def num_rows(self) -> int:
         return len(self.truth)
 
     def names(self) -> tuple[str, ...]:
-        return (*METRICS, *(SCORE_METRICS if self.scores is not None else ()),
-                *(PROBABILITY_METRICS if self.are_probabilities else ()))
+        return (
+            *METRICS,
+            *(SCORE_METRICS if self.scores is not None else ()),
+            *(PROBABILITY_METRICS if self.are_probabilities else ()),
+        )
+
+    @cached_property
+    def _exact(self) -> FloatArray:
+        exact: FloatArray = (self.truth == self.answers).all(axis=1).astype(np.float64)
+        return exact
 
     @cached_property
     def _row_loss(self) -> FloatArray:
@@ -127,25 +160,31 @@ class LabelSetsJudge:
 
     def row_values(self, name: str) -> FloatArray | None:
         if name == "subset_accuracy":
-            return (self.truth == self.answers).all(axis=1).astype(np.float64)
+            return self._exact
         return self._row_loss if name == "log_loss" else None
 
     def point(self, names: Sequence[str]) -> dict[str, float]:
         from sklearn import metrics
 
         present = np.flatnonzero(self.truth.any(axis=0) | self.answers.any(axis=0)).tolist()
-        score_of = {"f1": metrics.f1_score, "precision": metrics.precision_score, "recall": metrics.recall_score}
+        score_of = {
+            "f1": metrics.f1_score,
+            "precision": metrics.precision_score,
+            "recall": metrics.recall_score,
+        }
         ranked = {}
         if self.scores is not None and {"roc_auc", "average_precision"} & set(names):
             each = list(point_ranking(self.scores, self.truth).values())
-            ranked = {name: float(np.mean([pair[place] for pair in each])) if each else float("nan")
-                      for place, name in enumerate(SCORE_METRICS)}
+            ranked = {
+                name: float(np.mean([pair[place] for pair in each])) if each else float("nan")
+                for place, name in enumerate(SCORE_METRICS)
+            }
         found: dict[str, float] = {}
         for name in names:
             if name in ranked:
                 found[name] = ranked[name]
             elif name == "subset_accuracy":
-                found[name] = float((self.truth == self.answers).all(axis=1).mean())
+                found[name] = float(self._exact.mean())
             elif name == "log_loss":
                 found[name] = float(self._row_loss.mean())
             elif name == "calibration_error":
@@ -157,8 +196,15 @@ class LabelSetsJudge:
                 average, _, kind = name.partition("_")
                 # two columns at least, as scikit-learn takes a single one for a binary task
                 padding = ((0, 0), (0, 1))
-                found[name] = float(score_of[kind](np.pad(self.truth, padding), np.pad(self.answers, padding),
-                                                   labels=present, average=average, zero_division=0))
+                found[name] = float(
+                    score_of[kind](
+                        np.pad(self.truth, padding),
+                        np.pad(self.answers, padding),
+                        labels=present,
+                        average=average,
+                        zero_division=0,
+                    )
+                )
         return found
 
     def _counts(self, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -174,7 +220,7 @@ class LabelSetsJudge:
         found = count_metrics(names, *self._counts(weights))
         if self.scores is not None and {"roc_auc", "average_precision"} & set(names):
             both = mean_ranking(self.scores, self.truth, weights)
-            found.update({name: value for name, value in zip(SCORE_METRICS, both, strict=True) if name in names})
+            found |= {name: both[place] for place, name in enumerate(SCORE_METRICS) if name in names}
         for name in ("subset_accuracy", "log_loss"):
             values = self.row_values(name) if name in names else None
             if values is not None:
@@ -194,7 +240,7 @@ class LabelSetsJudge:
         return error
 
     def per_class(self) -> dict[str, dict[str, Any]]:
-        """Precision, recall, F1, references and predictions; AUC and average precision where there are scores."""
+        """Precision, recall, F1 and counts; AUC and average precision where there are scores."""
         hits, predicted, gold = (counts[:, 0] for counts in self._counts(np.ones((self.num_rows, 1))))
         ranked = point_ranking(self.scores, self.truth) if self.scores is not None else None
         return class_table(self.labels, hits, predicted, gold, ranked)

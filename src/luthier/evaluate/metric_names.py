@@ -58,8 +58,10 @@ def metrics_of(task: str, several_labels: bool = False) -> tuple[str, ...]:
     raise RecipeError(f"there is no task {task!r}.", remedy=nearest(task, TASKS), param="task")
 
 
-def check_metrics(task: str, metrics: str | Sequence[str], *, several_labels: bool = False) -> tuple[str, ...]:
-    """The metrics that are asked for, "auto" being all of the task's; an unknown one is a `RecipeError`."""
+def check_metrics(
+    task: str, metrics: str | Sequence[str], *, several_labels: bool = False
+) -> tuple[str, ...]:
+    """The metrics asked for, "auto" being all of the task's; an unknown one is a `RecipeError`."""
     known = metrics_of(task, several_labels)
     if metrics == "auto":
         return known
@@ -67,8 +69,12 @@ def check_metrics(task: str, metrics: str | Sequence[str], *, several_labels: bo
     for name in asked:
         if name not in known:
             kind = "a classification with several labels" if several_labels else f"the task {task!r}"
-            raise RecipeError(f"there is no metric {name!r} for {kind}.", remedy=nearest(name, known),
-                              param="evaluate.metrics", code="unknown_metric")
+            raise RecipeError(
+                f"there is no metric {name!r} for {kind}.",
+                remedy=nearest(name, known),
+                param="evaluate.metrics",
+                code="unknown_metric",
+            )
     return asked
 
 

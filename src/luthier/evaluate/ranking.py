@@ -15,7 +15,9 @@ from luthier.evaluate.intervals import FloatArray
 BoolArray = npt.NDArray[np.bool_]
 
 
-def resampled_ranking(scores: FloatArray, positive: BoolArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def resampled_ranking(
+    scores: FloatArray, positive: BoolArray, weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """(ROC-AUC [b], average precision [b]) of one class from `scores` [n] and `positive` [n].
 
     NaN for a resample without a positive (or, for the AUC, a negative) row.
@@ -37,9 +39,7 @@ def resampled_ranking(scores: FloatArray, positive: BoolArray, weights: FloatArr
     return auc, average
 
 
-def mean_ranking(
-    scores: FloatArray, truth: BoolArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def mean_ranking(scores: FloatArray, truth: BoolArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Macro means ([b], [b]) over the classes that a resample holds; `scores`, `truth` [n, k]."""
     b = weights.shape[1]
     totals = np.zeros((2, b))
@@ -61,8 +61,10 @@ def point_ranking(scores: FloatArray, truth: BoolArray) -> dict[int, tuple[float
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     return {
-        column: (float(roc_auc_score(truth[:, column], scores[:, column])),
-                 float(average_precision_score(truth[:, column], scores[:, column])))
+        column: (
+            float(roc_auc_score(truth[:, column], scores[:, column])),
+            float(average_precision_score(truth[:, column], scores[:, column])),
+        )
         for column in range(truth.shape[1])
         if truth[:, column].any() and not truth[:, column].all()
     }

@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.core.errors import DataError
 from luthier.core.predictor import Prediction
+from luthier.evaluate.counts import sums
 from luthier.evaluate.intervals import FloatArray
 
 METRICS = ("mse", "rmse", "mae", "r2", "pearson", "spearman")
@@ -27,8 +28,11 @@ def answer(prediction: Prediction) -> tuple[float, ...]:
     if prediction.values is not None:
         return prediction.values
     if prediction.score is None:
-        raise DataError("a prediction holds no number.", remedy="Every row of a regression needs a score.",
-                        code="no_number")
+        raise DataError(
+            "a prediction holds no number.",
+            remedy="Every row of a regression needs a score.",
+            code="no_number",
+        )
     return (prediction.score,)
 
 
@@ -46,18 +50,27 @@ class NumberRows:
         answers = [answer(prediction) for prediction in predictions]
         widths = {len(row) for row in (*self._truth[:1], *truth, *answers)}
         if len(widths) > 1:
-            raise DataError(f"rows and answers have different numbers of targets: {sorted(widths)}.",
-                            remedy="Give every row, and the model, the same targets.", code="targets_differ")
+            raise DataError(
+                f"rows and answers have different numbers of targets: {sorted(widths)}.",
+                remedy="Give every row, and the model, the same targets.",
+                code="targets_differ",
+            )
         self._truth += truth
         self._answers += answers
-        return np.array([sum(abs(a - b) for a, b in zip(*pair, strict=True))
-                         for pair in zip(truth, answers, strict=True)])
+        return np.array(
+            [sum(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in zip(truth, answers, strict=True)]
+        )
 
     def judge(self) -> RegressionJudge:
         """The rows so far, ready to be measured."""
         truth = np.array(self._truth, dtype=np.float64)
-        names = self.labels if len(self.labels) == truth.shape[1] else \
-            ["score"] if truth.shape[1] == 1 else [f"target {i + 1}" for i in range(truth.shape[1])]
+        names = (
+            self.labels
+            if len(self.labels) == truth.shape[1]
+            else ["score"]
+            if truth.shape[1] == 1
+            else [f"target {i + 1}" for i in range(truth.shape[1])]
+        )
         return RegressionJudge(truth, np.array(self._answers, dtype=np.float64), names)
 
 
@@ -72,14 +85,18 @@ class RegressionJudge:
         self.answers = answers
         self.targets = list(targets)
         # rank groups [n] and their number, for Spearman's rho of resamples
-        self._groups = [[np.unique(values[:, t], return_inverse=True)[1] for t in range(truth.shape[1])]
-                        for values in (truth, answers)]
+        self._groups = [
+            [np.unique(values[:, t], return_inverse=True)[1] for t in range(truth.shape[1])]
+            for values in (truth, answers)
+        ]
         self._constant_truth = np.ptp(truth, axis=0) == 0
         self._constant_answer = np.ptp(answers, axis=0) == 0
         self.notes: list[str] = []
         for t, name in enumerate(self.targets):
             if self._constant_truth[t]:
-                self.notes.append(f"Every reference of {name!r} is the same: R2 and correlations are undefined.")
+                self.notes.append(
+                    f"Every reference of {name!r} is the same: R2 and correlations mean nothing."
+                )
             elif self._constant_answer[t]:
                 self.notes.append(f"Every prediction of {name!r} is the same: correlations are undefined.")
 
@@ -164,9 +181,7 @@ class RegressionJudge:
 
 
 def resampled_ranks(groups: Any, weights: FloatArray) -> FloatArray:
-    """Average ranks [n, b] of rows whose values fall in ordered `groups` [n], rows counted `weights` times."""
-    from luthier.evaluate.counts import sums
-
+    """Average ranks [n, b] of rows in ordered `groups` [n] of equal values, rows counted `weights` times."""
     sizes = sums(groups, int(groups.max()) + 1, weights)
     middle = np.cumsum(sizes, axis=0) - (sizes - 1) / 2
     ranks: FloatArray = middle[groups]
@@ -175,4 +190,6 @@ def resampled_ranks(groups: Any, weights: FloatArray) -> FloatArray:
 
 def _quotient(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     """NaN where the denominator is (nearly) 0, so that such resamples are passed over."""
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 1e-12)
+    quotient = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 1e-12)
+    return quotient

@@ -28,8 +28,10 @@ class AccuracyScorer:
         self._rows = 0
 
     def update(self, predictions: Sequence[Prediction], references: Sequence[Any]) -> None:
-        self._right += sum(prediction.label == reference
-                           for prediction, reference in zip(predictions, references, strict=True))
+        self._right += sum(
+            prediction.label == reference
+            for prediction, reference in zip(predictions, references, strict=True)
+        )
         self._rows += len(references)
 
     def value(self) -> float:
@@ -98,14 +100,22 @@ class PearsonScorer:
     def update(self, predictions: Sequence[Prediction], references: Sequence[Any]) -> None:
         if not references:
             return
-        values = np.array([[numbers(reference) for reference in references],
-                           [answer(prediction) for prediction in predictions]], dtype=np.float64)
+        values = np.array(
+            [
+                [numbers(reference) for reference in references],
+                [answer(prediction) for prediction in predictions],
+            ],
+            dtype=np.float64,
+        )
         n, rows = values.shape[1], self._rows
         means = values.mean(axis=1)
         centred = values - means[:, None]
         step = means - self._means
-        self._moments = (self._moments + np.einsum("ait,bit->abt", centred, centred)
-                         + np.einsum("at,bt->abt", step, step) * (rows * n / (rows + n)))
+        self._moments = (
+            self._moments
+            + np.einsum("ait,bit->abt", centred, centred)
+            + np.einsum("at,bt->abt", step, step) * (rows * n / (rows + n))
+        )
         self._means = self._means + step * (n / (rows + n))
         self._rows = rows + n
 

@@ -42,8 +42,14 @@ class WorstErrors:
 
     def _told(self, sample: Sample, prediction: Prediction) -> dict[str, Any]:
         expected, predicted = self._both(sample, prediction)
-        told = {"text": sample.text[:_SHOWN_CHARACTERS], "expected": expected, "predicted": predicted,
-                "score": prediction.score, "line": sample.line, "source": PurePath(sample.source).name}
+        told = {
+            "text": sample.text[:_SHOWN_CHARACTERS],
+            "expected": expected,
+            "predicted": predicted,
+            "score": prediction.score,
+            "line": sample.line,
+            "source": PurePath(sample.source).name,
+        }
         if sample.text_pair is not None:
             told["text_pair"] = sample.text_pair[:_SHOWN_CHARACTERS]
         return told
@@ -51,8 +57,10 @@ class WorstErrors:
     def _both(self, sample: Sample, prediction: Prediction) -> tuple[Any, Any]:
         target: Any = sample.target
         if self._task == "regress":
-            pair = [values[0] if len(values) == 1 else list(values)
-                    for values in (numbers(target), answer(prediction))]
+            pair = [
+                values[0] if len(values) == 1 else list(values)
+                for values in (numbers(target), answer(prediction))
+            ]
             return pair[0], pair[1]
         if self._task == "extract":
             return _spans(sample.text, target), _spans(sample.text, prediction.spans or ())
@@ -62,5 +70,7 @@ class WorstErrors:
 
 
 def _spans(text: str, spans: Iterable[Any]) -> list[dict[str, Any]]:
-    return [{"start": span.start, "end": span.end, "label": span.label, "text": text[span.start:span.end]}
-            for span in spans]
+    return [
+        {"start": span.start, "end": span.end, "label": span.label, "text": text[span.start : span.end]}
+        for span in spans
+    ]

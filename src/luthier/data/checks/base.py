@@ -168,7 +168,6 @@ class Context:
     several_labels: bool
     report: Callable[[Finding], None]
     table: RowTable
-    rows: Callable[[], Iterator[Sample]]
     encoder: TextEncoder | None = None
     max_length: int | None = None
     seed: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 from collections import Counter
 from collections.abc import Iterator
@@ -37,6 +38,14 @@ def long_enough(text: str) -> bool:
     return letters >= LETTERS or (letters >= LETTERS // 2 and sum(map(str.isascii, text)) < len(text) // 2)
 
 
+@functools.lru_cache(maxsize=1)
+def _identifier() -> Any:
+    """The model, which takes a second to load; its scores are probabilities."""
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
 class Languages:
     """Keeps a sample of the longer texts while rows are read, and names their languages at the end."""
 
@@ -59,11 +68,9 @@ class Languages:
             heapq.heapreplace(self._heap, (-key, index, text))
 
     def finish(self) -> Iterator[Finding]:
-        if not self._heap:
+        if len(self._heap) < LEAST:
             return
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        identifier = _identifier()
         found: list[tuple[int, str]] = []
         for _, index, text in sorted(self._heap, key=lambda entry: entry[1]):
             language, confidence = identifier.classify(text)

@@ -93,7 +93,6 @@ def check(
         several_labels=train.several_labels,
         report=findings.add,
         table=table,
-        rows=rows,
         encoder=encoder,
         max_length=max_length,
         seed=split_seed,

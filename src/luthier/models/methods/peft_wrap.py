@@ -27,7 +27,7 @@ def task_options(model: TaskModel) -> dict[str, Any]:
 def wrap(model: TaskModel, config: PeftConfig) -> None:
     """Put PEFT's modules into the backbone, in place."""
     with quiet(), warnings.catch_warnings():
-        # PEFT 0.21 reads a property that transformers 5.23 renamed; can go with the PEFT that reads the new one
+        # PEFT 0.21 reads a property that transformers 5.23 renamed; can go when PEFT reads the new one
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         model.set_peft(get_peft_model(model.backbone, config))
 

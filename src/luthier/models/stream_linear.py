@@ -1,0 +1,117 @@
+"""Linear layers with a hand-derived backward, for `stream`.
+
+One `FusedLinear` stands for one or several stock ``nn.Linear`` that read the same input (query, key
+and value): one matrix product instead of three. A LoRA pair on top (Hu et al. 2021) costs no extra
+pass over the tokens in the forward: W + s B A is formed once per batch, which is cheaper than
+pushing every token through A and B; the backward never forms the full weight gradient.
+Shapes: T tokens, K inputs, N outputs, R rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class LinearPart:
+    """One stock linear layer, and its LoRA pair if it has one."""
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+    lora_a: nn.Parameter | None = None
+    lora_b: nn.Parameter | None = None
+    scaling: float = 0.0
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that exist, trained or not."""
+        return [item for item in (self.weight, self.bias, self.lora_a, self.lora_b) if item is not None]
+
+
+class FusedLinear:
+    """y = x W^T + b for the stacked parts; `forward` then `backward`, weights unchanged between."""
+
+    def __init__(self, parts: list[LinearPart]) -> None:
+        self.parts = parts
+        self.trained = [p for part in parts for p in part.parameters if p.requires_grad]
+        self._sizes = [part.weight.shape[0] for part in parts]
+
+    def merged_weight(self) -> Tensor:
+        """[N, K], with LoRA added; a view of the parameter itself where nothing has to be joined."""
+        weights = [
+            torch.addmm(part.weight, part.lora_b, part.lora_a, alpha=part.scaling)
+            if part.lora_a is not None and part.lora_b is not None
+            else part.weight
+            for part in self.parts
+        ]
+        return weights[0] if len(weights) == 1 else torch.cat(weights)
+
+    def merged_bias(self) -> Tensor | None:
+        """[N], or None."""
+        biases = [part.bias for part in self.parts]
+        if biases[0] is None:
+            return None
+        return biases[0] if len(biases) == 1 else torch.cat([bias for bias in biases if bias is not None])
+
+    def forward(self, x_TK: Tensor) -> tuple[Tensor, Tensor]:
+        """([T, N], the weight [N, K] that `backward` needs again)."""
+        weight = self.merged_weight()
+        return functional.linear(x_TK, weight, self.merged_bias()), weight
+
+    def backward(self, dy_TN: Tensor, x_TK: Tensor) -> list[Tensor]:
+        """Gradients of `trained`, in order."""
+        if not self.trained:
+            return []
+        whole: Tensor | None = None
+        if any(part.weight.requires_grad for part in self.parts):
+            whole = dy_TN.t() @ x_TK
+        sums: Tensor | None = None
+        if any(part.bias is not None and part.bias.requires_grad for part in self.parts):
+            sums = dy_TN.sum(0)
+        pairs = self._lora_backward(dy_TN, x_TK)
+        gradients: list[Tensor] = []
+        begin = 0
+        for index, (part, size) in enumerate(zip(self.parts, self._sizes, strict=True)):
+            here = slice(begin, begin + size)
+            begin += size
+            if part.weight.requires_grad:
+                assert whole is not None
+                gradients.append(whole[here])
+            if part.bias is not None and part.bias.requires_grad:
+                assert sums is not None
+                gradients.append(sums[here])
+            if index in pairs:
+                gradients.extend(pairs[index])
+        return gradients
+
+    def _lora_backward(self, dy_TN: Tensor, x_TK: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
+        """Per part (dA [R, K], dB [N, R]): s B^T dy^T x and s dy^T (x A^T)."""
+        lora = [
+            (index, part, part.lora_a, part.lora_b)
+            for index, part in enumerate(self.parts)
+            if part.lora_a is not None and part.lora_b is not None and part.lora_a.requires_grad
+        ]
+        if not lora:
+            return {}
+        begins = [sum(self._sizes[:index]) for index, *_ in lora]
+        down_TR = x_TK @ torch.cat([a for _, _, a, _ in lora]).t()
+        up_TR = torch.empty_like(down_TR)
+        ranks = [a.shape[0] for _, _, a, _ in lora]
+        gradients_b: list[Tensor] = []
+        at = 0
+        for (index, part, _, b), begin, rank in zip(lora, begins, ranks, strict=True):
+            dy_part = dy_TN[:, begin : begin + self._sizes[index]]
+            torch.mm(dy_part, b, out=up_TR[:, at : at + rank])
+            gradients_b.append((dy_part.t() @ down_TR[:, at : at + rank]).mul_(part.scaling))
+            at += rank
+        gradient_a = up_TR.t() @ x_TK
+        pairs: dict[int, tuple[Tensor, Tensor]] = {}
+        at = 0
+        for (index, part, _, _), rank, gradient_b in zip(lora, ranks, gradients_b, strict=True):
+            pairs[index] = (gradient_a[at : at + rank].mul_(part.scaling), gradient_b)
+            at += rank
+        return pairs

@@ -193,6 +193,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         raise
 
 
+def create_array(path: Path, shape: tuple[int, ...]) -> Any:
+    """A float32 array in a new .npy file, mapped into memory for writing (inside `atomic_folder`)."""
+    import numpy as np
+
+    with guard(path):
+        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+
+
+def touch(path: Path) -> None:
+    """Mark `path` as used now."""
+    with guard(path):
+        os.utime(path)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours; a failed removal leaves it and is not an error of the run."""
     shutil.rmtree(path, ignore_errors=True)

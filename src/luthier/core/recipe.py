@@ -116,7 +116,7 @@ class FreezeSpec(_Strict):
 
     embeddings: bool = False
     layers: NonNegativeInt = 0
-    """How many layers, counted from the bottom."""
+    """How many layers, counted from the bottom; the embeddings below them freeze with them."""
 
 
 class TrainSpec(_Strict):
@@ -124,12 +124,16 @@ class TrainSpec(_Strict):
 
     epochs: PositiveInt | Auto = "auto"
     learning_rate: PositiveFloat | Auto = "auto"
+    head_learning_rate: PositiveFloat | Auto = "auto"
+    """Of the new head, which starts from nothing while the base does not."""
     batch_size: PositiveInt | Auto = "auto"
     max_length: Annotated[int, Field(ge=4)] | Auto = "auto"
     warmup: Fraction = 0.06
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: NonNegativeFloat = 0.01
     layer_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    dropout: Fraction | Auto = "auto"
+    """Inside the encoder; the head's own is head.dropout."""
     accumulate: PositiveInt = 1
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     patience: NonNegativeInt = 2
@@ -257,6 +261,9 @@ class Recipe(_Strict):
         return "\n".join(lines) + "\n"
 
 
+_BRANCHES = ("str", "auto", "int", "float", "literal")
+
+
 def _flow(value: Any) -> str:
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...").strip()
@@ -367,6 +374,8 @@ def _recipe_error(error: ValidationError, where: str) -> RecipeError:
     problems = error.errors()
     first = problems[0]
     path = [str(part) for part in first["loc"]]
+    while path and len(path) > 1 and (path[-1] in _BRANCHES or "-" in path[-1] or "[" in path[-1]):
+        path.pop()  # pydantic names the branch of a union
     if path and path[0] == "method" and len(path) > 1 and path[1] in METHODS:
         path = [path[0], *path[2:]]  # pydantic inserts the union's tag
     dotted = ".".join(path)

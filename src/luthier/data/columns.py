@@ -150,7 +150,7 @@ class _Header:
         return DataError(
             f"there is no {role} column; the columns are {self.listed()}.",
             where=self.where,
-            remedy=f"Say which it is, by name or position from 0: --set 'data.columns={{{role}: COLUMN}}'.{near}",
+            remedy=f"Name it, or give its position from 0: --set 'data.columns={{{role}: COLUMN}}'.{near}",
             code="missing_column",
             param=f"data.columns.{role}",
         )

@@ -124,7 +124,9 @@ def evaluate_predictions(
         )
     names = check_metrics(task, metrics, several_labels=several_labels)
     rows = rows_for(task, labels, several_labels)
-    severity = rows.add(references, predictions) if len(references) else np.empty(0)
+    if not len(references):
+        raise _no_rows()
+    severity = rows.add(references, predictions)
     worst = WorstErrors(task, several_labels)
     if texts is not None:
         for i, text in enumerate(texts):
@@ -203,8 +205,6 @@ def _evaluation(
     notes: Sequence[str] = (),
 ) -> Evaluation:
     judge = rows.judge()
-    if not judge.num_rows:
-        raise _no_rows()
     available = judge.names()
     missing = [name for name in names if name not in available]
     metrics = bootstrap(judge, [name for name in names if name in available], resamples=resamples, seed=seed)

@@ -22,6 +22,7 @@ Featurize = Callable[[Sequence[TextInput]], Any]
 Embed = Callable[[Sequence[TextInput]], npt.NDArray[Any]]
 """Texts to a dense feature matrix [n, d]."""
 
+MAX_ROWS = 100_000
 _MAX_ITERATIONS = 300
 _TFIDF_STRENGTH = 10.0  # C of the logistic regression: rows have length 1, so the default 1 is too tight
 _MAX_FEATURES = 100_000  # of each n-gram kind
@@ -91,6 +92,18 @@ def fit_linear(task: str, features: Any, targets: Sequence[Any], labels: Sequenc
     return LinearPredictor(task, labels, several_labels, featurize, model)
 
 
+def at_most(limit: int, samples: Iterable[Sample], seed: int = 0) -> list[Sample]:
+    """All samples, or a uniform draw of `limit` of them (Vitter's reservoir, 1985)."""
+    generator = np.random.default_rng(seed)
+    kept: list[Sample] = []
+    for i, sample in enumerate(samples):
+        if i < limit:
+            kept.append(sample)
+        elif (place := int(generator.integers(0, i + 1))) < limit:
+            kept[place] = sample
+    return kept
+
+
 class TfidfFeatures:
     """Word 1-2-grams and character 2-5-grams inside words, sublinear TF-IDF.
 
@@ -143,10 +156,10 @@ class TfidfBaseline:
         return "dictionary" if self.task == "extract" else "tfidf"
 
     def fit(self, samples: Iterable[Sample]) -> Predictor:
-        """Learn from samples (kept in memory)."""
+        """Learn from samples; of more than 100,000, a random 100,000 (seeded), so that memory is bounded."""
         if self.task == "extract":
             return Dictionary(labels=self.labels).fit(samples)
-        rows = [sample for sample in samples if sample.target is not None]
+        rows = at_most(MAX_ROWS, (sample for sample in samples if sample.target is not None))
         texts = [sample.input for sample in rows]
         featurize = TfidfFeatures().fit(texts)
         return fit_linear(self.task, featurize(texts), [sample.target for sample in rows], self.labels,
@@ -172,8 +185,8 @@ class FrozenFeatures:
         self.several_labels = several_labels
 
     def fit(self, samples: Iterable[Sample]) -> Predictor:
-        """Embed and learn."""
-        rows = [sample for sample in samples if sample.target is not None]
+        """Embed and learn; of more than 100,000 samples, a random 100,000 (seeded)."""
+        rows = at_most(MAX_ROWS, (sample for sample in samples if sample.target is not None))
         return self.fit_features(self.embed([sample.input for sample in rows]), [sample.target for sample in rows])
 
     def fit_features(self, features: npt.NDArray[Any], targets: Sequence[Any]) -> Predictor:

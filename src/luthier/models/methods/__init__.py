@@ -44,7 +44,7 @@ def apply(model: TaskModel, method: Method, freeze: FreezeSpec | None = None) ->
         REGISTRY[method.kind](model, method, range(freeze.layers, count))
     model.method = method
     model.freeze = freeze
-    if freeze.embeddings:
+    if freeze.embeddings or freeze.layers:  # what lies below a frozen layer is frozen too
         for module in model.embedding_modules():
             module.requires_grad_(False)
     for index in range(freeze.layers):

@@ -1,0 +1,91 @@
+"""Every `auto` becomes a value, from data, method and model, with its reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from luthier.core.errors import RecipeError
+from luthier.core.recipe import Recipe
+from luthier.core.text import TextEncoder
+from luthier.models.base_source import BaseSource
+from luthier.models.build import choose_pooling
+
+# Peak rates that reach the best validation score untouched on the data sets of docs/log.md.
+_RATES = {
+    "full": 1e-4, "lora": 1e-3, "adapter": 1e-3, "bitfit": 1e-3, "ia3": 5e-3, "prefix": 5e-3, "head": 5e-3,
+}  # fmt: skip
+_WIDTH = 384
+_TARGET_STEPS = {"full": 300, "lora": 400, "adapter": 400, "bitfit": 500, "ia3": 600, "prefix": 600, "head": 1500}
+_MOST_EPOCHS = {"full": 12, "lora": 15, "adapter": 15, "bitfit": 20, "ia3": 20, "prefix": 20, "head": 60}
+_LEAST_EPOCHS = {"head": 10}
+HEAD_RATE = 2e-3
+
+
+def resolve(
+    recipe: Recipe,
+    *,
+    task: str,
+    lengths: NDArray[np.int64],
+    source: BaseSource,
+    hidden_size: int,
+    encoder: TextEncoder,
+    reserved_positions: int = 0,
+) -> tuple[Recipe, dict[str, str]]:
+    """(the recipe without `auto`, reasons by dotted key). `lengths` are tokens per training row."""
+    kind = recipe.method.kind
+    rows = len(lengths)
+    changes: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+
+    def choose(key: str, current: Any, value: Any, reason: str) -> Any:
+        if current == "auto":
+            changes[key], reasons[key] = value, f"auto: {reason}"
+            return value
+        return current
+
+    choose("task", recipe.task, task, "recognised from the columns")
+    spec = recipe.train
+    small = 8 if rows < 200 else 16 if rows < 2000 else 32
+    batch = choose("train.batch_size", spec.batch_size, small, f"{rows:,} training rows")
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    epochs = min(_MOST_EPOCHS[kind], max(_LEAST_EPOCHS.get(kind, 3), math.ceil(_TARGET_STEPS[kind] / steps)))
+    choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
+    rate = float(f"{_RATES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}") if kind == "full" else _RATES[kind]
+    why = {
+        "full": f"full fine-tuning of a base of width {hidden_size}",
+        "lora": "adapters take about ten times the rate of full fine-tuning (LoRA Without Regret)",
+        "head": "only a linear head learns",
+    }.get(kind, f"few parameters learn ({kind})")
+    rate = choose("train.learning_rate", spec.learning_rate, rate, why)
+    choose(
+        "train.head_learning_rate",
+        spec.head_learning_rate,
+        max(rate, HEAD_RATE),
+        "the head is new and starts from zero knowledge, so it may move faster than the base",
+    )
+    limit = encoder.max_length - reserved_positions
+    longest = int(lengths.max())
+    if isinstance(spec.max_length, int) and spec.max_length > limit:
+        raise RecipeError(
+            f"train.max_length is {spec.max_length}, and {source.name} reads at most {limit} tokens.",
+            remedy=f"Set it to {limit} or less.",
+            param="train.max_length",
+        )
+    length = min(limit, max(16, math.ceil(longest * 1.1 / 8) * 8))
+    over = f"; {int((lengths > limit).sum())} rows are longer than the base can read" if longest > limit else ""
+    choose("train.max_length", spec.max_length, length, f"the longest row has {longest} tokens{over}")
+    gpu = torch.cuda.is_available()
+    bf16 = gpu and torch.cuda.is_bf16_supported()
+    precision = "bf16" if bf16 else "fp32"
+    choose("train.precision", spec.precision, precision, "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest")
+    choose("train.dropout", spec.dropout, 0.0, "short fine-tuning is regularised by stopping early (docs/log.md)")
+    pooling = choose_pooling(source, task)
+    fits = "a sentence encoder, which was trained with it" if pooling != "stock" else "the architecture's own head"
+    choose("head.pooling", recipe.head.pooling, pooling, fits)
+    choose("head.dropout", recipe.head.dropout, 0.1, "the usual value for a classification head")
+    return recipe.replace(**changes), reasons

@@ -43,7 +43,7 @@ class DataSpec(_Strict):
     train: str | list[str]
     validation: Fraction | str | list[str] = 0.1
     test: str | list[str] | None = None
-    columns: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str | int | list[str | int]] = Field(default_factory=dict)
     group: str | None = None
     """Column whose rows must stay on one side of every split (a user, a document, a conversation)."""
 

@@ -22,7 +22,7 @@ from luthier.evaluate.metric_names import METRIC_NAMES, primary_metric
 from luthier.evaluate.regression import RegressionJudge
 
 PEOPLE_CALL_IT = {
-    "majority": "always answering the most frequent",
+    "majority": "the majority baseline",
     "tfidf": "the TF-IDF baseline",
     "dictionary": "the dictionary baseline",
     "frozen": "the frozen base with a linear head",

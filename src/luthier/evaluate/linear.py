@@ -193,7 +193,8 @@ class FrozenFeatures:
         """Learn from features [n, d] that somebody else computed."""
         values = np.asarray(features, dtype=np.float64)
         mean, spread = values.mean(axis=0), values.std(axis=0)
-        spread[spread == 0] = 1.0
+        # MiniLM has dimensions that vary by rounding only (1e-9): scaling them up would feed noise
+        spread[spread <= 1e-6 * spread.max(initial=0.0)] = 1.0
 
         def scaled(raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
             standard: npt.NDArray[Any] = (np.asarray(raw, dtype=np.float64) - mean) / spread

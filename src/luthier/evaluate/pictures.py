@@ -33,9 +33,11 @@ class Bar:
     is_ours: bool = False
 
 
-def svg(width: float, height: float, label: str, body: Sequence[str], style: str = "") -> str:
-    """The frame: scales with its column, and tells screen readers what it shows."""
-    return (f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" class="picture {style}">'
+def svg(width: float, height: float, label: str, body: Sequence[str], *, smallest: float = 430.0) -> str:
+    """The frame: scales with its column between `smallest` and 1.15 times its width in pixels, so
+    that its letters stay readable, and tells screen readers what it shows."""
+    size = f"min-width: {min(smallest, width):.0f}px; max-width: {1.15 * width:.0f}px"
+    return (f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" class="picture" style="{size}">'
             + "".join(body) + "</svg>")
 
 

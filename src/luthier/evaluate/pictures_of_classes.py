@@ -49,12 +49,12 @@ def confusion_heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) ->
     body.append(f'<g transform="translate(13 {top + side:.1f}) rotate(-90)">'
                 + text(0, 0, "← expected" if side < 90 else "expected, from top to bottom", style="small faint") + "</g>")
     return svg(width, height, f"Confusion matrix of {len(labels)} classes", body,
-               "matrix" if named else "matrix compact")
+               smallest=width * 0.8 if named else 0.0)
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
     """Share of right answers over confidence, the diagonal being perfect; below, where the rows lie."""
-    width, left, top, side, strip = 380.0, 44.0, 10.0, 280.0, 46.0
+    width, left, top, side, strip = 400.0, 58.0, 10.0, 280.0, 46.0
     floor = top + side
     body = [rectangle(left, top, side, side, "field")]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
@@ -73,4 +73,4 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
     body += [line(left, floor, left + side, top, "diagonal"),
              text(left + side, floor + strip + 42, "confidence (below: number of rows)", "end", "small"),
              f'<g transform="translate(13 {floor:.1f}) rotate(-90)">' + text(0, 0, "share right", style="small") + "</g>"]
-    return svg(width, floor + strip + 48, "Reliability diagram", body, "square")
+    return svg(width, floor + strip + 48, "Reliability diagram", body, smallest=0.0)

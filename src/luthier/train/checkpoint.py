@@ -37,6 +37,7 @@ class Progress:
     best_loss: float | None = None
     evaluations_without_better: int = 0
     stopped_early: bool = False
+    planned_epochs: int = 0
     decayed: float = 1.0
     rate_scale: float = 1.0
     rollbacks: int = 0

@@ -48,7 +48,7 @@ class Loop:
         self.run_dir, self.spec, self.runner, self.optimizer = run, spec, runner, optimizer
         self.table, self.validator, self.listener = table, validator, listener
         self.progress, self.identity, self.should_stop = progress, identity, should_stop
-        self.epochs = spec.epochs
+        self.epochs = progress.planned_epochs = spec.epochs
         self.rows_per_step = spec.batch_size * spec.accumulate
         self.steps_per_epoch = math.ceil(len(table) / self.rows_per_step)
         self.total_steps = self.steps_per_epoch * self.epochs

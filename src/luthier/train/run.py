@@ -60,9 +60,10 @@ class Trained:
     tokenizer: Tokenizer
     coder: TargetCoder
     progress: Progress
-    validation: TokenTable | None
+    validator: Validator | None
     runner: StepRunner
     cost: dict[str, Any]
+    dropped: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def export(self, **extras: Any) -> None:
@@ -129,7 +130,7 @@ def _train(
     prepared = prepare(recipe.data, recipe.task, recipe.train.seed)
     recipe, warnings = _settle(recipe, run, prepared, source, tokenizer, listener)
     spec = recipe.train
-    assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
+    assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int) and isinstance(spec.epochs, int)
     seed_everything(spec.seed)
 
     coder = TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train)
@@ -166,7 +167,7 @@ def _train(
         if forward.vocabulary is not None:
             forward.vocabulary.reload(progress.decayed)
         optimizer.load_state(moments)
-        _reopen(progress, spec.epochs if isinstance(spec.epochs, int) else 0, spec.patience)
+        _reopen(progress, spec.epochs)
         listener(Event("message", f"Going on from step {progress.step} (epoch {progress.epoch + 1})."))
     elif resume:
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
@@ -200,7 +201,7 @@ def _train(
     listener(Event("finished", f"Trained {progress.step} steps; the state after epoch {progress.best_epoch} is kept.",
                    data={"best_epoch": progress.best_epoch, "best_step": progress.best_step}))  # fmt: skip
     return Trained(
-        run, recipe, prepared, source, model, tokenizer, coder, progress, held_out, runner, cost, warnings
+        run, recipe, prepared, source, model, tokenizer, coder, progress, validator, runner, cost, table.dropped, warnings
     )
 
 
@@ -263,12 +264,11 @@ def _model(
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), before
 
 
-def _reopen(progress: Progress, epochs: int, patience: int) -> None:
-    """More epochs than before: a run that patience had stopped gets a new chance."""
-    if progress.stopped_early and epochs > progress.epoch and (
-        patience == 0 or progress.evaluations_without_better < patience
-    ):
+def _reopen(progress: Progress, epochs: int) -> None:
+    """More epochs than planned before: somebody asked for them, so patience starts anew."""
+    if epochs > progress.planned_epochs:
         progress.stopped_early = False
+        progress.evaluations_without_better = 0
 
 
 def _open_caches(

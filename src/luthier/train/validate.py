@@ -57,6 +57,18 @@ class Validator:
         runner.forward.model.train(training)
         return Judgement(loss / max(weight, 1e-9), float(self.scorer.value()))
 
+    @torch.no_grad()
+    def logits(self) -> NDArray[np.float32]:
+        """Logits of all rows in the table's order, [N, C]; for fitting a temperature."""
+        runner, table = self.runner, self.table
+        runner.forward.model.eval()
+        found = np.zeros((len(table), len(self.coder.outputs)), np.float32)
+        for chosen in plan_inference(table.lengths, 4 * runner.batch_size, runner.max_tokens):
+            batch = collate(table, chosen, runner.task.per_token)
+            cached = None if self.cache is None else self.cache.rows(chosen)
+            found[chosen] = runner.forward(batch, cached).float().cpu().numpy()
+        return found
+
     def _predictions(self, logits: NDArray[np.float32], rows: NDArray[np.int64]) -> list[Prediction]:
         coder, table = self.coder, self.table
         if coder.task == "extract":

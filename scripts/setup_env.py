@@ -57,9 +57,7 @@ def torch_attempts(kind: str, *, system: str, local_cpu: bool, index_reachable: 
         attempts.append(Attempt("the CPU build that pip is configured to find", (f"torch=={TORCH}+cpu",)))
     if index_reachable:
         attempts.append(
-            Attempt(
-                "the CPU build from PyTorch's own index", (f"torch=={TORCH}+cpu", "--index-url", CPU_INDEX)
-            )
+            Attempt("the CPU build from PyTorch's own index", (f"torch=={TORCH}+cpu", "--index-url", CPU_INDEX))
         )
     return [*attempts, plain]
 

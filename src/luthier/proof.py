@@ -94,7 +94,8 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     where = "test" if prepared.test is not None else "validation"
     if where == "validation":
         trained.warnings.append(
-            "The figures are of the validation rows, which also chose the best epoch: give data.test for a fair judgement."
+            "The figures are of the validation rows, which also chose the best epoch: "
+            "give data.test for a fair judgement."
         )
     spec = recipe.evaluate
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
@@ -179,7 +180,9 @@ def _environment() -> dict[str, Any]:
         "luthier": version("luthier"),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine(),
+        "processor": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine(),
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
         **{name: version(name) for name in packages},
@@ -261,4 +264,3 @@ def _write(run: RunDir, report: dict[str, Any]) -> None:
     durable.write_text(run.report_html, render_page(report))
     durable.write_text(run.card, model_card(report))
     durable.write_json(run.report_json, report)
-

@@ -16,7 +16,8 @@ from luthier.core import durable
 from luthier.core.errors import ModelError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Prediction, SpanPrediction, TextInput
-from luthier.core.recipe import Recipe, apply_overrides, read_yaml
+from luthier.core.recipe import Recipe
+from luthier.core.recipe_io import apply_overrides, read_yaml
 
 REPORT: dict[str, Any] = {
     "task": "classify",
@@ -130,9 +131,7 @@ class FakeApi:
         self.predictor.threshold = threshold
         return self.predictor
 
-    def evaluate(
-        self, model: str, data: Any, *, listener: Listener = ignore, **options: Any
-    ) -> FakeEvaluation:
+    def evaluate(self, model: str, data: Any, *, listener: Listener = ignore, **options: Any) -> FakeEvaluation:
         self._note("evaluate", {"model": model, "data": data, **options})
         return FakeEvaluation()
 

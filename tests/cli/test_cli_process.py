@@ -51,9 +51,7 @@ PRINT_ENV = (
 def test_a_computing_verb_starts_again_once_with_the_same_words():
     env = {name: value for name, value in os.environ.items() if name != allocator.SWITCH}
     env["PYTHONPATH"] = os.pathsep.join(sys.path)
-    run = subprocess.run(
-        [sys.executable, "-c", PRINT_ENV, "a b", "c"], capture_output=True, text=True, env=env
-    )
+    run = subprocess.run([sys.executable, "-c", PRINT_ENV, "a b", "c"], capture_output=True, text=True, env=env)
     assert run.stdout == "0 set ['a b', 'c']\n", run.stderr
 
 
@@ -118,8 +116,6 @@ def test_lines_come_every_ten_seconds(monkeypatch, capsys):
     assert capsys.readouterr().err.count("step 1/4") == 3
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (7390, "2:03:10")]
-)
+@pytest.mark.parametrize(("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (125, "2:05"), (7390, "2:03:10")])
 def test_durations(seconds, shown):
     assert duration(seconds) == shown

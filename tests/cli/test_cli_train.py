@@ -134,9 +134,7 @@ def test_resume_hands_over_the_run_and_the_overrides(api, luthier, data_csv):
     "error",
     [
         TrainingError("gate G2 is red: no row has a target.", remedy="Check the label column."),
-        Interrupted(
-            "stopped after step 12; its state is saved.", remedy="Go on: luthier train --resume runs/a"
-        ),
+        Interrupted("stopped after step 12; its state is saved.", remedy="Go on: luthier train --resume runs/a"),
     ],
 )
 def test_a_failed_run_is_exit_code_one_and_prints_no_folder(error, api, luthier, data_csv):

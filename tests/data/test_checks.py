@@ -115,8 +115,7 @@ def test_same_text_with_different_labels(data, rows):
 def test_several_labels_conflict_by_set_not_by_order(tmp_path):
     def write(name, last):
         lines = [
-            {"text": text, "label": [label, "x" if k % 2 else "y"]}
-            for k, (text, label) in enumerate(clean_rows(60))
+            {"text": text, "label": [label, "x" if k % 2 else "y"]} for k, (text, label) in enumerate(clean_rows(60))
         ]
         lines.append({"text": lines[0]["text"], "label": last})
         path = tmp_path / name
@@ -149,9 +148,7 @@ def test_unknown_label_in_test_names_the_nearest(data, tmp_path):
 def test_label_lookalike(data, rows, label):
     rows[50] = (rows[50][0], label)
     finding = [item for item in data().findings if item.code == "label_lookalike"]
-    assert [(item.line, item.other["other_line"]) for item in finding] == (
-        [] if label == "pprraise" else [(52, 2)]
-    )
+    assert [(item.line, item.other["other_line"]) for item in finding] == ([] if label == "pprraise" else [(52, 2)])
 
 
 def test_numbered_labels_are_no_typos(tmp_path):
@@ -213,9 +210,7 @@ def test_one_class_and_too_few_rows_are_errors(tmp_path):
 
 
 def test_a_column_of_ids_is_no_label(tmp_path):
-    report = check(
-        csv(tmp_path / "ids.csv", [(text, f"id{k}") for k, (text, _) in enumerate(clean_rows(90))])
-    )
+    report = check(csv(tmp_path / "ids.csv", [(text, f"id{k}") for k, (text, _) in enumerate(clean_rows(90))]))
     assert one(report, "label_is_no_class").severity == "warning"
     assert found(report, "rare_label") == []
 

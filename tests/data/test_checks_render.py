@@ -63,9 +63,7 @@ def test_the_rest_is_named(tmp_path):
 
 def test_control_characters_do_not_reach_the_terminal(tmp_path):
     path = tmp_path / "d.jsonl"
-    rows = [
-        {"text": f"\x1b[31m{text}\x07\u202e", "label": f"\x1b]0;{label}"} for text, label in clean_rows(40)
-    ]
+    rows = [{"text": f"\x1b[31m{text}\x07\u202e", "label": f"\x1b]0;{label}"} for text, label in clean_rows(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     text = shown(check(str(path)))
     assert not set(text) & {"\x1b", "\x07", "\u202e"}
@@ -74,9 +72,7 @@ def test_control_characters_do_not_reach_the_terminal(tmp_path):
 def test_extract_and_regress(tmp_path):
     spans = tmp_path / "s.jsonl"
     row = {"text": "Maria is here", "spans": [{"start": 0, "end": 5, "label": "PERSON"}]}
-    spans.write_text(
-        "".join(json.dumps(row | {"text": f"Maria met {text}"}) + "\n" for text, _ in clean_rows(40))
-    )
+    spans.write_text("".join(json.dumps(row | {"text": f"Maria met {text}"}) + "\n" for text, _ in clean_rows(40)))
     text = shown(check(str(spans), encoder=WordEncoder()))
     assert "w5/B-PERSON" in text
     assert "Maria PERSON 0 to 5" in text

@@ -23,9 +23,7 @@ print(json.dumps({"rows": report.rows, "ok": report.ok, "peak_mb": peak, "counts
 def measured(tmp_path, rows):
     """Check `rows` random rows in a process of its own; every 100th repeats one, every 1,000th is empty."""
     source = random.Random(1)
-    words = [
-        "".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(2, 9))) for _ in range(20_000)
-    ]
+    words = ["".join(source.choices("abcdefghijklmnopqrstuvwxyz", k=source.randint(2, 9))) for _ in range(20_000)]
     for name, count in (("train.csv", rows), ("test.csv", 1000)):
         last = "x"
         with open(tmp_path / name, "w") as handle:

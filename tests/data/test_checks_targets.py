@@ -107,9 +107,7 @@ def test_same_text_with_other_score(tmp_path, second, conflict):
 def test_not_one_usable_row(tmp_path, header, row, task):
     path = tmp_path / "d.csv"
     path.write_text(f"{header}\n" + f"{row}\n" * 5)
-    test = csv(
-        tmp_path / "t.csv", [("a word", {"classify": "b", "regress": "1", "extract": "[]"}[task])], header
-    )
+    test = csv(tmp_path / "t.csv", [("a word", {"classify": "b", "regress": "1", "extract": "[]"}[task])], header)
     for options in ({}, {"test": test}):
         report = check(str(path), task=task, encoder=WordEncoder(), **options)
         assert not report.ok

@@ -184,9 +184,7 @@ def test_characters_that_nobody_sees(tmp_path, sign, code, name):
 
 
 def test_language_outlier(tmp_path):
-    finding = one(
-        changed(tmp_path, 9, "Gestern hat mir der Nachbar sein altes Fahrrad geschenkt"), "language_outlier"
-    )
+    finding = one(changed(tmp_path, 9, "Gestern hat mir der Nachbar sein altes Fahrrad geschenkt"), "language_outlier")
     assert (finding.line, finding.severity, finding.other["language"]) == (9, "info", "de")
     assert "English" in finding.message
 
@@ -197,9 +195,7 @@ def test_two_languages_side_by_side_are_no_outliers(tmp_path):
         "Wir haben im Winter lange auf den Zug gewartet",
     ]
     rows = clean_rows(60)
-    rows[:24] = [
-        (f"{german[k % 2]} und {number}", "praise") for k, number in enumerate("abcdefghijklmnopqrstuvwx")
-    ]
+    rows[:24] = [(f"{german[k % 2]} und {number}", "praise") for k, number in enumerate("abcdefghijklmnopqrstuvwx")]
     report = check(csv(tmp_path / "d.csv", rows))
     assert found(report, "language_outlier") == []
     assert report.stats["languages"]["de"] == 24

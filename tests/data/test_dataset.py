@@ -101,10 +101,7 @@ def test_missing_columns_are_named_with_those_that_are_there(tmp_path):
     with pytest.raises(DataError, match=r"no column 'texts'.*'txt', 'lable'.*'txt'"):
         Dataset.open(path, columns={"text": "texts", "label": "lable"})
     assert code_of(Dataset.open, path) == "missing_column"
-    assert (
-        code_of(Dataset.open, path, columns={"text": "txt", "label": "lable"}, group="user")
-        == "missing_column"
-    )
+    assert code_of(Dataset.open, path, columns={"text": "txt", "label": "lable"}, group="user") == "missing_column"
     assert code_of(Dataset.open, path, columns={"txt": "text"}) == "unknown_role"
 
 
@@ -139,9 +136,7 @@ def test_targets_may_be_absent_when_answers_are_asked(tmp_path):
 
 
 def test_samples_stop_at_the_first_bad_row_and_items_go_on(tmp_path):
-    path = lines(
-        tmp_path, {"text": "a", "label": "x"}, {"text": "", "label": "x"}, {"text": "c", "label": "x"}
-    )
+    path = lines(tmp_path, {"text": "a", "label": "x"}, {"text": "", "label": "x"}, {"text": "c", "label": "x"})
     data = Dataset.open(path)
     assert [isinstance(item, Finding) for item in data.items()] == [False, True, False]
     assert [isinstance(item, Finding) for item in data.items()] == [False, True, False]
@@ -221,9 +216,7 @@ def test_semantic_similarity_without_header_and_with_quotes_as_text():
     assert len(samples) == 707
     assert sum('"' in sample.text for sample in samples) > 10
     assert all(0 <= sample.target[0] <= 5 and sample.text_pair for sample in samples)
-    assert targets(source, columns={role: str(at) for role, at in columns.items()}) == [
-        s.target for s in samples
-    ]
+    assert targets(source, columns={role: str(at) for role, at in columns.items()}) == [s.target for s in samples]
     assert code_of(Dataset.open, source) == "missing_column"
 
 

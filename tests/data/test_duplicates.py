@@ -169,8 +169,7 @@ def test_few_rows_have_no_pairs(count):
 
 def test_large_buckets_stay_linear_and_hang_together():
     texts = [
-        f"my parcel with the number {k:04d} has not arrived yet and i want to know where it is"
-        for k in range(3000)
+        f"my parcel with the number {k:04d} has not arrived yet and i want to know where it is" for k in range(3000)
     ]
     pairs = list(filled(texts).pairs(0.8))
     clusters = Clusters(len(texts))

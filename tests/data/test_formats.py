@@ -42,9 +42,7 @@ def test_delimited_with_every_delimiter_line_end_and_mark(tmp_path, delimiter, e
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
     writer.writerows([("text", "label"), *ROWS])
     data = buffer.getvalue().replace("\n", end).encode(encoding)
-    found = rows(
-        written(tmp_path, gzip.compress(data) if packed else data, "d.csv.gz" if packed else "d.csv")
-    )
+    found = rows(written(tmp_path, gzip.compress(data) if packed else data, "d.csv.gz" if packed else "d.csv"))
     assert [tuple(row.values.values()) for row in found] == ROWS
     assert [row.line for row in found] == [2, 3, 4, 6]
     assert list(found[0].values) == ["text", "label"]
@@ -127,8 +125,7 @@ def test_json_lines(tmp_path):
             st.recursive(
                 st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text('ab"\\[]{},\n'),
                 lambda inner: (
-                    st.lists(inner, max_size=3)
-                    | st.dictionaries(st.text('ab"\\[]{}', max_size=3), inner, max_size=3)
+                    st.lists(inner, max_size=3) | st.dictionaries(st.text('ab"\\[]{}', max_size=3), inner, max_size=3)
                 ),
                 max_leaves=6,
             ),
@@ -206,8 +203,5 @@ def test_content_wins_where_the_name_says_nothing(tmp_path):
     assert recognise(str(written(tmp_path, '{"text": "a"}\n', "a.txt")), {}, set(KNOWN)).name == "jsonl"
     assert recognise(str(written(tmp_path, '{"text": "a"}\n', "a.csv")), {}, set(KNOWN)).name == "jsonl"
     assert recognise(str(written(tmp_path, "text\tlabel\na\tb\n", "b.txt")), {}, set(KNOWN)).name == "tsv"
-    assert (
-        recognise(str(written(tmp_path, "a text, as it is\nanother\n", "c.txt")), {}, set(KNOWN)).name
-        == "lines"
-    )
+    assert recognise(str(written(tmp_path, "a text, as it is\nanother\n", "c.txt")), {}, set(KNOWN)).name == "lines"
     assert recognise(str(written(tmp_path, "a\tO\nb\tB-X\n", "d.tsv")), {}, set(KNOWN)).name == "conll"

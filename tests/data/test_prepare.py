@@ -28,8 +28,7 @@ WORDS = [
 
 def rows(count=12, classes=2):
     return [
-        {"text": f"{WORDS[k % 12]} {k}{'xyz'[k // 12 % 3] * 9}", "label": f"class {k % classes}"}
-        for k in range(count)
+        {"text": f"{WORDS[k % 12]} {k}{'xyz'[k // 12 % 3] * 9}", "label": f"class {k % classes}"} for k in range(count)
     ]
 
 
@@ -57,9 +56,7 @@ def test_a_share_for_validation(tmp_path):
     assert first == again
     assert len(first) == 9
     assert all(isinstance(sample, Sample) for sample in first)
-    assert Counter(sample.text for sample in [*first, *found.validation]) == Counter(
-        row["text"] for row in rows()
-    )
+    assert Counter(sample.text for sample in [*first, *found.validation]) == Counter(row["text"] for row in rows())
     assert found.description["rows"] == {"train": 9, "validation": 3}
     assert found.description["split"]["seed"] == 3
     assert len(found.description["sha256"]) == 64
@@ -125,8 +122,7 @@ def test_labels_of_the_other_tasks(tmp_path):
     found = prepare(DataSpec(train=write(tmp_path, scores), columns={"score": "warm, loud"}), "auto", 0)
     assert (found.task, found.labels) == ("regress", ["warm", "loud"])
     spans = [
-        {"text": row["text"], "spans": [{"start": 0, "end": 3, "label": "BA"[k % 2]}]}
-        for k, row in enumerate(rows())
+        {"text": row["text"], "spans": [{"start": 0, "end": 3, "label": "BA"[k % 2]}]} for k, row in enumerate(rows())
     ]
     assert prepare(DataSpec(train=write(tmp_path, spans)), "auto", 0).labels == ["A", "B"]
 

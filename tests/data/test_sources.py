@@ -18,9 +18,7 @@ def folder(tmp_path):
     for name in ("b.csv", "a.csv", "sub/c.jsonl.gz", ".hidden/d.csv", "_SUCCESS", "README.md", "LICENSE.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(
-            gzip.compress(b'{"text": "t", "label": "yes"}\n') if name.endswith(".gz") else CSV.encode()
-        )
+        path.write_bytes(gzip.compress(b'{"text": "t", "label": "yes"}\n') if name.endswith(".gz") else CSV.encode())
     return tmp_path
 
 

@@ -85,9 +85,7 @@ def test_duplicates_of_every_kind_stay_on_one_side():
 
 def test_groups_stay_on_one_side_only_when_asked():
     samples = [Sample(text, target=str(k % 2), group=f"user {k % 50}") for k, text in enumerate(texts(1000))]
-    assert all(
-        len(found) == 1 for found in sides(samples, split(samples, group=True), lambda s: s.group).values()
-    )
+    assert all(len(found) == 1 for found in sides(samples, split(samples, group=True), lambda s: s.group).values())
     assert any(len(found) == 2 for found in sides(samples, split(samples), lambda s: s.group).values())
 
 
@@ -151,10 +149,7 @@ def test_each_label_keeps_a_row_in_train_and_no_text_is_on_two_sides(rows, fract
         return
     assert all(len(found) == 1 for found in sides(samples, plan, normalised_hash).values())
     in_train = {
-        name
-        for sample, side in zip(samples, plan.assignment, strict=True)
-        if side == 0
-        for name in sample.target
+        name for sample, side in zip(samples, plan.assignment, strict=True) if side == 0 for name in sample.target
     }
     assert in_train == {name for sample in samples for name in sample.target}
     assert plan.counts["train"] + plan.counts["validation"] == len(samples)

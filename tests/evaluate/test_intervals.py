@@ -77,8 +77,12 @@ def test_better_worse_and_cannot_tell(rows):
     references, model = rows
     ours = model(0.9)
     swapped = [*ours[:250], *model(0.9)[250:]]
-    found = {c.name: c for c in compare("classify", references, ours,
-                                        {"tfidf": model(0.75), "oracle": answers(references), "twin": swapped})}
+    found = {
+        c.name: c
+        for c in compare(
+            "classify", references, ours, {"tfidf": model(0.75), "oracle": answers(references), "twin": swapped}
+        )
+    }
     assert found["tfidf"].verdict == "better"
     assert found["tfidf"].test == "mcnemar"
     assert found["tfidf"].sentence.startswith("better than the TF-IDF baseline by 1")

@@ -85,7 +85,8 @@ def test_classification_equals_scikit_learn(classified):
     for i, label in enumerate("abcd"):
         row = table[label]
         assert [row["precision"], row["recall"], row["f1"], row["support"]] == pytest.approx(
-            [precision[i], recall[i], f1[i], support[i]])
+            [precision[i], recall[i], f1[i], support[i]]
+        )
     assert (classified.confusion_matrix() == sk.confusion_matrix(truth, answers)).all()
 
 
@@ -140,44 +141,67 @@ def test_a_constant_prediction_has_no_correlation_but_a_note():
 
 def reference_span_scores(gold, predicted):
     """seqeval's and conlleval's rule, written plainly: sets of (row, start, end, label)."""
+
     def chunks(rows):
         return {(i, s.start, s.end, s.label) for i, spans in enumerate(rows) for s in spans}
+
     g, p = chunks(gold), chunks(predicted)
+
     def scores(g, p):
         precision = len(g & p) / len(p) if p else 0.0
         recall = len(g & p) / len(g) if g else 0.0
         f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
         return precision, recall, f1
+
     labels = {item[3] for item in g | p}
     return scores(g, p), {c: scores({x for x in g if x[3] == c}, {x for x in p if x[3] == c}) for c in labels}
 
 
 def test_spans_follow_the_conll_convention():
     generator = np.random.default_rng(4)
+
     def row(cls):
-        return tuple(cls(int(s), int(s) + 3, str(generator.choice(["PER", "LOC", "ORG"])))
-                     for s in generator.choice(np.arange(0, 40, 4), size=generator.integers(0, 5), replace=False))
+        return tuple(
+            cls(int(s), int(s) + 3, str(generator.choice(["PER", "LOC", "ORG"])))
+            for s in generator.choice(np.arange(0, 40, 4), size=generator.integers(0, 5), replace=False)
+        )
+
     gold = [row(Span) for _ in range(60)]
-    predicted = [tuple(SpanPrediction(s.start, s.end + int(generator.random() < 0.2), s.label) for s in spans
-                       if generator.random() < 0.8) + row(SpanPrediction)[:1] for spans in gold]
+    predicted = [
+        tuple(
+            SpanPrediction(s.start, s.end + int(generator.random() < 0.2), s.label)
+            for s in spans
+            if generator.random() < 0.8
+        )
+        + row(SpanPrediction)[:1]
+        for spans in gold
+    ]
     predicted = [tuple({(s.start, s.end, s.label): s for s in spans}.values()) for spans in predicted]
-    found = evaluate_predictions("extract", gold, [Prediction(spans=spans) for spans in predicted],
-                                 ["PER", "LOC", "ORG"], bootstrap=200)
+    found = evaluate_predictions(
+        "extract", gold, [Prediction(spans=spans) for spans in predicted], ["PER", "LOC", "ORG"], bootstrap=200
+    )
     micro, each = reference_span_scores(gold, predicted)
     assert [found.metrics[name].value for name in ("precision", "recall", "f1")] == pytest.approx(micro)
     for label, values in each.items():
         row_ = found.per_class[label]
         assert [row_["precision"], row_["recall"], row_["f1"]] == pytest.approx(values)
         assert row_["intervals"]["f1"][0] <= row_["f1"] <= row_["intervals"]["f1"][1]
-    exact = np.mean([{(s.start, s.end, s.label) for s in g} == {(s.start, s.end, s.label) for s in p}
-                     for g, p in zip(gold, predicted, strict=True)])
+    exact = np.mean(
+        [
+            {(s.start, s.end, s.label) for s in g} == {(s.start, s.end, s.label) for s in p}
+            for g, p in zip(gold, predicted, strict=True)
+        ]
+    )
     assert found.metrics["exact_match"].value == pytest.approx(exact)
     assert found.metrics["f1"].low < found.metrics["f1"].value < found.metrics["f1"].high
 
 
 def test_a_label_only_in_test_and_an_abstention_count_as_wrong():
-    predictions = [Prediction("a", 0.9, {"a": 0.9, "b": 0.1}), Prediction("a", 0.6, {"a": 0.6, "b": 0.4}),
-                   Prediction(None, 0.5, {"a": 0.5, "b": 0.5}, abstained=True)]
+    predictions = [
+        Prediction("a", 0.9, {"a": 0.9, "b": 0.1}),
+        Prediction("a", 0.6, {"a": 0.6, "b": 0.4}),
+        Prediction(None, 0.5, {"a": 0.5, "b": 0.5}, abstained=True),
+    ]
     found = evaluate_predictions("classify", ["a", "new", "b"], predictions, ["a", "b"], bootstrap=50)
     assert found.metrics["accuracy"].value == pytest.approx(1 / 3)
     assert found.labels == ["a", "b", "new"]
@@ -198,7 +222,9 @@ def test_unknown_metric_names_the_nearest():
         evaluate_predictions("classify", ["a"], [Prediction("a")], ["a"], metrics=["acuracy"])
     with pytest.raises(RecipeError, match="classify"):
         evaluate_predictions("clasify", ["a"], [Prediction("a")], ["a"])
-    only = evaluate_predictions("classify", ["a"], [Prediction("a")], ["a"], metrics=["accuracy", "roc_auc"], bootstrap=9)
+    only = evaluate_predictions(
+        "classify", ["a"], [Prediction("a")], ["a"], metrics=["accuracy", "roc_auc"], bootstrap=9
+    )
     assert only.metrics["accuracy"].value == 1.0
     assert not only.metrics["roc_auc"].defined
     assert any("roc_auc" in note for note in only.notes)

@@ -60,9 +60,7 @@ def test_marked_commands_of_the_readme_run():
     assert run
     for command in run:
         words = shlex.split(command)[1:]
-        result = subprocess.run(
-            [sys.executable, "-m", "luthier", *words], cwd=REPO, capture_output=True, text=True
-        )
+        result = subprocess.run([sys.executable, "-m", "luthier", *words], cwd=REPO, capture_output=True, text=True)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
 
 

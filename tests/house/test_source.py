@@ -15,7 +15,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 SOURCE = REPO / "src" / "luthier"
 FILES = sorted(SOURCE.rglob("*.py"))
-LONGEST_FILE = 400
+LONGEST_FILE = 320
 """Lines. ARCHITECTURE says about 100 to 300; above this a file must be split."""
 
 BANNED_IMPORTS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -38,8 +38,7 @@ def dotted(node: ast.AST) -> str:
 
 def keyword_is_true(call: ast.Call, name: str) -> bool:
     return any(
-        word.arg == name and isinstance(word.value, ast.Constant) and word.value.value is True
-        for word in call.keywords
+        word.arg == name and isinstance(word.value, ast.Constant) and word.value.value is True for word in call.keywords
     )
 
 
@@ -47,9 +46,7 @@ def dangers(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and name of what can run code that came with data."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            names = (
-                [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-            )
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             for name in names:
                 if name.partition(".")[0] in BANNED_IMPORTS:
                     yield node.lineno, name
@@ -77,13 +74,9 @@ def writes(tree: ast.AST) -> Iterator[tuple[int, str]]:
         elif isinstance(call.func, ast.Attribute) and call.func.attr in WRITING_METHODS:
             if not name.startswith("durable."):
                 yield call.lineno, call.func.attr
-        elif name in ("open", "io.open") or (
-            isinstance(call.func, ast.Attribute) and call.func.attr == "open"
-        ):
+        elif name in ("open", "io.open") or (isinstance(call.func, ast.Attribute) and call.func.attr == "open"):
             position = 1 if name in ("open", "io.open", "os.open", "gzip.open") else 0
-            modes = [word.value for word in call.keywords if word.arg == "mode"] + call.args[
-                position : position + 1
-            ]
+            modes = [word.value for word in call.keywords if word.arg == "mode"] + call.args[position : position + 1]
             if any(
                 isinstance(mode, ast.Constant)
                 and isinstance(mode.value, str)
@@ -144,9 +137,7 @@ def test_the_search_for_writes_finds_them(code):
     assert list(writes(ast.parse(code)))
 
 
-@pytest.mark.parametrize(
-    "code", ["model.eval()", "open(x)", "open(x, 'rb')", "x.replace('a', 'b')", "path.open()"]
-)
+@pytest.mark.parametrize("code", ["model.eval()", "open(x)", "open(x, 'rb')", "x.replace('a', 'b')", "path.open()"])
 def test_the_searches_leave_the_innocent_alone(code):
     assert not list(dangers(ast.parse(code)))
     assert not list(writes(ast.parse(code)))

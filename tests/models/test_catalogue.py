@@ -23,9 +23,7 @@ def test_importing_the_catalogue_loads_no_heavy_library() -> None:
         "print([n for n in ('torch', 'transformers', 'peft', 'huggingface_hub') if n in sys.modules])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
-    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert shown.stdout.strip() == "[]"
 
 
@@ -76,9 +74,7 @@ def test_without_package_and_network_the_error_says_how_to_install(
     assert error.value.code == "model_unreachable"
 
 
-def test_a_hub_id_is_taken_from_the_cache(
-    base: Callable[[str], BaseSource], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_id_is_taken_from_the_cache(base: Callable[[str], BaseSource], monkeypatch: pytest.MonkeyPatch) -> None:
     commit = "a" * 40
     asked: list[dict[str, object]] = []
     snapshot = base("bert").path.parent / commit
@@ -120,9 +116,7 @@ def test_hostile_and_broken_folders_are_refused(tmp_path: Path, breakage: str, c
     if breakage == "auto_map":
         config["auto_map"] = {"AutoModel": "modeling.Evil"}
     if breakage == "tokenizer_auto_map":
-        (tmp_path / "tokenizer_config.json").write_text(
-            '{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}'
-        )
+        (tmp_path / "tokenizer_config.json").write_text('{"auto_map": {"AutoTokenizer": ["evil.Evil", null]}}')
     if breakage == "script":
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "modeling.py").write_text("raise SystemExit")

@@ -54,8 +54,6 @@ def test_spans_ignore_padding_and_special_tokens() -> None:
     logits[:, 1] = [9, -9, 2, -9, 9, 9, 9]  # B- where there is no text must not count
     answer = decode("extract", [logits], ["drug"], texts=[text], encoded=[row])[0]
     assert answer.spans is not None
-    assert [(span.start, span.end, span.label, span.text) for span in answer.spans] == [
-        (5, 12, "drug", "aspirin")
-    ]
+    assert [(span.start, span.end, span.label, span.text) for span in answer.spans] == [(5, 12, "drug", "aspirin")]
     assert answer.spans[0].score == pytest.approx(float(scipy_softmax([-4.0, 2.0, -4.0])[1]))
     assert decode("extract", [np.zeros((5, 3))], ["drug"], texts=[text], encoded=[row])[0].spans == ()

@@ -71,9 +71,7 @@ def load_stock(task: str, path: Path, **options: Any) -> Any:
         return auto.from_pretrained(path, **options)
 
 
-STOCK = [
-    (family, name) for family in FAMILIES for name in ("full", "lora", "ia3", "prefix") if fits(family, name)
-]
+STOCK = [(family, name) for family in FAMILIES for name in ("full", "lora", "ia3", "prefix") if fits(family, name)]
 STOCK += [("bert", "head"), ("bert", "bitfit"), ("roberta", "dora"), ("bert", "rslora")]
 
 
@@ -98,9 +96,7 @@ def test_stock_pooling_loads_by_transformers_and_peft(
         assert not (folder / "model.safetensors").exists()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-            other = PeftModel.from_pretrained(
-                load_stock(task, source.path, num_labels=len(model.outputs)), folder
-            )
+            other = PeftModel.from_pretrained(load_stock(task, source.path, num_labels=len(model.outputs)), folder)
     real = AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, truncation=True, return_tensors="pt")
     keep = real["attention_mask"].bool() if task == "extract" else slice(None)
     torch.testing.assert_close(stock_logits(other, folder)[keep], expected[keep], atol=1e-5, rtol=0)
@@ -137,9 +133,7 @@ def test_mean_and_first_pooling_load_by_sentence_transformers(
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(
-    ("name", "pooling"), [("houlsby", "stock"), ("pfeiffer", "mean"), ("prefix", "mean")]
-)
+@pytest.mark.parametrize(("name", "pooling"), [("houlsby", "stock"), ("pfeiffer", "mean"), ("prefix", "mean")])
 def test_our_own_layout_is_small_and_comes_back(
     base: Bases, family: str, name: str, pooling: str, tmp_path: Path
 ) -> None:
@@ -160,9 +154,7 @@ def test_settings_say_what_is_needed_to_rebuild(base: Bases, tmp_path: Path) -> 
     source = base("bert")
     model = build(source, task="regress", labels=["x", "y"], pooling="mean")
     methods.apply(model, method("lora"), FreezeSpec(embeddings=True, layers=1))
-    folder = export(
-        model, source, tmp_path / "model", target_mean=[1.0, 2.0], target_std=[0.5, 0.1], cut="start"
-    )
+    folder = export(model, source, tmp_path / "model", target_mean=[1.0, 2.0], target_std=[0.5, 0.1], cut="start")
     settings = json.loads((folder / "luthier.json").read_text())
     assert settings["method"]["rank"] == 4
     assert settings["freeze"] == {"embeddings": True, "layers": 1}

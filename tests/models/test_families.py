@@ -27,9 +27,7 @@ Bases = Callable[[str], BaseSource]
 CLASSES = [f"class {index}" for index in range(12)]  # more than ten: JSON sorts "10" before "2"
 
 
-def batch(
-    source: BaseSource, texts: list[object] | None = None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def batch(source: BaseSource, texts: list[object] | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     tokenizer = load_tokenizer(source.path)
     ids, mask, types = pad(tokenizer.encode(texts or TEXTS), tokenizer.pad_id)  # type: ignore[arg-type]
     return ids, mask, types if tokenizer.uses_type_ids else torch.zeros_like(types)
@@ -104,9 +102,7 @@ def test_the_seed_decides_the_head_and_leaves_the_global_state_alone(base: Bases
 def test_from_scratch_shares_nothing_with_the_base(base: Bases) -> None:
     tuned = build(base("bert"), task="classify", labels=["a", "b"], pooling="mean")
     scratch = build(base("bert"), task="classify", labels=["a", "b"], pooling="mean", from_scratch=True)
-    assert {n: p.shape for n, p in tuned.named_parameters()} == {
-        n: p.shape for n, p in scratch.named_parameters()
-    }
+    assert {n: p.shape for n, p in tuned.named_parameters()} == {n: p.shape for n, p in scratch.named_parameters()}
     weight = "backbone.embeddings.word_embeddings.weight"
     assert not torch.equal(tuned.get_parameter(weight), scratch.get_parameter(weight))
 

@@ -49,9 +49,7 @@ def method(name: str) -> Method:
 
 
 def fits(family: str, name: str) -> bool:
-    return not (
-        (name == "prefix" and family not in PREFIX_FAMILIES) or (name == "bitfit" and family == "modernbert")
-    )
+    return not ((name == "prefix" and family not in PREFIX_FAMILIES) or (name == "bitfit" and family == "modernbert"))
 
 
 def batch(source: BaseSource) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -66,9 +64,7 @@ def tuned(
     freeze: FreezeSpec | None = None,
     task: str = "classify",
 ) -> TaskModel:
-    model = build(
-        source, task=task, labels=["a", "b", "c"], pooling=pooling, seed=7, encoder_dropout=0.0, dropout=0.0
-    )
+    model = build(source, task=task, labels=["a", "b", "c"], pooling=pooling, seed=7, encoder_dropout=0.0, dropout=0.0)
     methods.apply(model, method(name), freeze)
     return model
 
@@ -84,12 +80,9 @@ COMBINATIONS = [
 
 @pytest.mark.parametrize(
     ("family", "name", "pooling"),
-    [(*pair, "stock") for pair in COMBINATIONS]
-    + [(*pair, "mean") for pair in COMBINATIONS if pair[0] == "bert"],
+    [(*pair, "stock") for pair in COMBINATIONS] + [(*pair, "mean") for pair in COMBINATIONS if pair[0] == "bert"],
 )
-def test_a_method_starts_neutral_trains_and_restores(
-    base: Bases, family: str, name: str, pooling: str
-) -> None:
+def test_a_method_starts_neutral_trains_and_restores(base: Bases, family: str, name: str, pooling: str) -> None:
     source = base(family)
     inputs = batch(source)
     plain = build(source, task="classify", labels=["a", "b", "c"], pooling=pooling, seed=7).eval()
@@ -177,9 +170,7 @@ def test_lora_touches_all_linear_layers_of_the_blocks_and_only_those(base: Bases
     model = build(base("bert"), task="classify", labels=["a", "b"], pooling="mean")
     spec: Method = TypeAdapter(Method).validate_python({"kind": "lora", "targets": ["query", "value"]})
     methods.apply(model, spec, FreezeSpec(layers=2))
-    assert targets(model) == {
-        f"backbone.encoder.layer.2.attention.self.{name}" for name in ("query", "value")
-    }
+    assert targets(model) == {f"backbone.encoder.layer.2.attention.self.{name}" for name in ("query", "value")}
 
 
 def test_what_does_not_fit_is_refused_with_a_way_out(base: Bases) -> None:
@@ -218,9 +209,7 @@ def test_a_prefix_takes_positions_from_the_context(base: Bases) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_parameter_groups_cover_what_trains_once(base: Bases, family: str) -> None:
     model = tuned(base(family), "full", "stock")
-    groups = parameter_groups(
-        model, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5, head_multiplier=3.0
-    )
+    groups = parameter_groups(model, learning_rate=1.0, weight_decay=0.1, layer_decay=0.5, head_multiplier=3.0)
     listed = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
     rates = {group["name"]: group["lr"] for group in groups if group["weight_decay"]}

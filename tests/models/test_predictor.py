@@ -56,9 +56,7 @@ def test_batches_give_the_answers_of_single_texts_in_order(base: Bases, tmp_path
 
 
 def test_predictions_follow_the_settings(base: Bases, tmp_path: Path) -> None:
-    model = TunedModel.load(
-        make(base("bert"), tmp_path / "run", temperature=3.0, thresholds=0.7), device="cpu"
-    )
+    model = TunedModel.load(make(base("bert"), tmp_path / "run", temperature=3.0, thresholds=0.7), device="cpu")
     expected = decode("classify", model.logits(INPUTS), ["a", "b"], temperature=3.0, threshold=0.7)
     answers = model.predict(INPUTS)
     assert [answer.label for answer in answers] == [answer.label for answer in expected]

@@ -48,9 +48,7 @@ def test_ids_equal_those_of_transformers(base: Callable[[str], BaseSource], fami
     ("family", "limit", "types"),
     [("bert", 64, True), ("roberta", 62, False), ("mpnet", 62, False), ("deberta-v2", 64, False)],
 )
-def test_the_length_that_a_base_takes(
-    base: Callable[[str], BaseSource], family: str, limit: int, types: bool
-) -> None:
+def test_the_length_that_a_base_takes(base: Callable[[str], BaseSource], family: str, limit: int, types: bool) -> None:
     tokenizer = load_tokenizer(base(family).path)
     assert (tokenizer.max_length, tokenizer.uses_type_ids) == (limit, types)
     assert len(tokenizer.encode(["word " * 500])[0].ids) == limit

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common, columns_of, one_or_many
+from luthier.core.errors import DataError
+from luthier.data.samples import Finding
+
+if TYPE_CHECKING:
+    from luthier.data.checks.report import CheckReport
 
 SUMMARY = "Read the data, find every problem, and show what the model will see."
 USAGE = "luthier check DATA [--task T] [--test FILE] [--columns ROLE=COLUMN] [--json]"
@@ -21,9 +27,7 @@ Exit code 0: the data can be trained on (there may be warnings). 1: it cannot.
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
-    parser.add_argument(
-        "data", nargs="+", metavar="DATA", help="file, folder, glob or URL; several are one set"
-    )
+    parser.add_argument("data", nargs="+", metavar="DATA", help="file, folder, glob or URL; several are one set")
     parser.add_argument(
         "--task",
         default="auto",
@@ -47,9 +51,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check and report."""
+    try:
+        report = _report(args)
+    except DataError as error:
+        if not args.json:
+            raise
+        output.print_json(_unreadable(error, args.task))
+        return 1
+    if args.json:
+        output.print_json(report.to_dict())
+    else:
+        from luthier.data.checks.render import render
+
+        console = output.stdout_console()
+        for part in render(report):
+            console.print(part)
+    return 0 if report.ok else 1
+
+
+def _report(args: argparse.Namespace) -> CheckReport:
     from luthier import api
 
-    report = api.check(
+    return api.check(
         one_or_many(args.data),
         task=args.task,
         columns=columns_of(args.columns),
@@ -60,12 +83,12 @@ def run(args: argparse.Namespace) -> int:
         max_length=args.max_length,
         findings_file=Path(args.findings),
     )
-    if args.json:
-        output.print_json(report.to_dict())
-    else:
-        from luthier.data.checks.render import render
 
-        console = output.stdout_console()
-        for part in render(report):
-            console.print(part)
-    return 0 if report.ok else 1
+
+def _unreadable(error: DataError, task: str) -> dict[str, Any]:
+    """Data that cannot be read at all, in the shape of a report with that one finding."""
+    source, _, line = error.where.rpartition(":")
+    if not line.isdecimal():
+        source, line = error.where, "0"
+    finding = Finding(error.code, "error", error.message, error.remedy, int(line), source)
+    return {"ok": False, "task": task, "rows": 0, "findings": [finding.to_dict()], "stats": {}}

@@ -23,16 +23,10 @@ A base model has no head for your labels: with --train, a linear head is fitted 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
-    parser.add_argument(
-        "model", metavar="RUN_OR_MODEL", help="a run folder, or a base model's name or folder"
-    )
-    parser.add_argument(
-        "--data", action="append", required=True, metavar="D", help="labelled rows to judge on"
-    )
+    parser.add_argument("model", metavar="RUN_OR_MODEL", help="a run folder, or a base model's name or folder")
+    parser.add_argument("--data", action="append", required=True, metavar="D", help="labelled rows to judge on")
     parser.add_argument("--task", metavar="T", help="classify, regress or extract (the run's)")
-    parser.add_argument(
-        "--train", metavar="FILE", help="rows for a base model's linear head and the baselines"
-    )
+    parser.add_argument("--train", metavar="FILE", help="rows for a base model's linear head and the baselines")
     add_columns(parser)
     add_common(parser)
 

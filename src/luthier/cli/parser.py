@@ -37,9 +37,7 @@ def add_common(parser: argparse.ArgumentParser, *, json: bool = True, nested: bo
             help="one JSON document on stdout; everything else goes to stderr",
         )
     group.add_argument("--quiet", action="store_true", default=default, help="no progress, only the result")
-    group.add_argument(
-        "--debug", action="store_true", default=default, help="show the traceback when something fails"
-    )
+    group.add_argument("--debug", action="store_true", default=default, help="show the traceback when something fails")
 
 
 def add_columns(parser: argparse._ActionsContainer) -> None:

@@ -83,9 +83,7 @@ def torch_works() -> Probe:
     weight = torch.ones(8, 8, requires_grad=True)
     (weight @ torch.ones(8, 8)).sum().backward()
     if weight.grad is None or float(weight.grad.sum()) != 512.0:
-        return Probe(
-            "torch", "missing", f"{torch.__version__} computes a wrong gradient.", "Install it again."
-        )
+        return Probe("torch", "missing", f"{torch.__version__} computes a wrong gradient.", "Install it again.")
     return Probe("torch", "ok", str(torch.__version__))
 
 
@@ -116,9 +114,7 @@ def gpu() -> Probe:
 
     if not torch.cuda.is_available():
         built = "this torch is a CPU build" if torch.version.cuda is None else "no device answers"
-        return Probe(
-            "gpu", "note", f"none ({built}).", "Fine for small models; else: make quickstart TORCH=cuda."
-        )
+        return Probe("gpu", "note", f"none ({built}).", "Fine for small models; else: make quickstart TORCH=cuda.")
     memory = torch.cuda.get_device_properties(0).total_memory / GIB
     return Probe("gpu", "ok", f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
 
@@ -174,6 +170,4 @@ def memory_allocator() -> Probe:
     """Whether a training process will keep its memory (docs/design/0001-foundation.md)."""
     if allocator.active(os.environ) or allocator.helps(os.environ):
         return Probe("allocator", "ok", "training restarts itself once with glibc set to keep its memory")
-    return Probe(
-        "allocator", "note", "left as it is (no glibc, a GPU, LUTHIER_ALLOCATOR=off, or settings of yours)."
-    )
+    return Probe("allocator", "note", "left as it is (no glibc, a GPU, LUTHIER_ALLOCATOR=off, or settings of yours).")

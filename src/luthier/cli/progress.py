@@ -22,15 +22,25 @@ SECONDS_BETWEEN_LINES = 10.0
 def progress(*, quiet: bool) -> Iterator[Listener]:
     """The listener for this terminal, on stderr; warnings and errors are shown even when quiet."""
     if quiet:
-        yield _only_warnings
+        yield _without_the_end(_only_warnings)
     elif sys.stderr.isatty():
         view = BarView(output.stderr_console())
         try:
-            yield view
+            yield _without_the_end(view)
         finally:
             view.close()
     else:
-        yield LineView()
+        yield _without_the_end(LineView())
+
+
+def _without_the_end(listener: Listener) -> Listener:
+    """A run that fails or is stopped also raises, and `output.print_error` tells that: once is enough."""
+
+    def listen(event: Event) -> None:
+        if event.kind not in ("failed", "interrupted"):
+            listener(event)
+
+    return listen
 
 
 def _only_warnings(event: Event) -> None:
@@ -174,6 +184,4 @@ class BarView:
             self._bar.start()
         assert self._task is not None
         shown = "  ".join(part for part in (self._metric, step_text(data)) if part)
-        self._bar.update(
-            self._task, completed=data.get("step", 0), total=data.get("total_steps"), shown=shown
-        )
+        self._bar.update(self._task, completed=data.get("step", 0), total=data.get("total_steps"), shown=shown)

@@ -19,7 +19,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     An option beats the file, and --set beats both. Paths in the file count from the file's folder;
     paths typed on the command line count from where the person stands.
     """
-    from luthier.core.recipe import Recipe, read_yaml
+    from luthier.core.recipe import Recipe
+    from luthier.core.recipe_io import read_yaml
 
     typed = bool(args.recipe)
     values = read_yaml(args.recipe) if typed else {}
@@ -41,7 +42,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 def _apply(values: dict[str, Any], args: argparse.Namespace) -> None:
     """Write the options, then --set, into plain recipe values."""
-    from luthier.core.recipe import apply_overrides, set_key
+    from luthier.core.recipe_io import apply_overrides, set_key
 
     for key in ("model", "task", "out"):
         if getattr(args, key) is not None:

@@ -45,9 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     compare.add_argument("runs", nargs="+", metavar="RUN", help="two or more runs")
     for nested in (show, compare):
-        nested.add_argument(
-            "--out", default=argparse.SUPPRESS, metavar="DIR", help="where the runs are (runs)"
-        )
+        nested.add_argument("--out", default=argparse.SUPPRESS, metavar="DIR", help="where the runs are (runs)")
         add_common(nested, nested=True)
 
 
@@ -81,7 +79,7 @@ def find(name: str, out: str) -> RunDir:
 
 def summary(item: RunDir) -> dict[str, Any]:
     """One run as `luthier runs --json` lists it."""
-    from luthier.core.recipe import read_yaml
+    from luthier.core.recipe_io import read_yaml
 
     recipe, report = read_yaml(item.recipe_yaml), item.report() or {}
     method = recipe.get("method")
@@ -99,13 +97,11 @@ def summary(item: RunDir) -> dict[str, Any]:
 
 
 def _show(item: RunDir, *, as_json: bool) -> int:
-    from luthier.core.recipe import read_yaml
+    from luthier.core.recipe_io import read_yaml
 
     row, report = summary(item), item.report() or {}
     if as_json:
-        output.print_json(
-            {**row, "steps": item.steps(), "recipe": read_yaml(item.recipe_yaml), "report": report}
-        )
+        output.print_json({**row, "steps": item.steps(), "recipe": read_yaml(item.recipe_yaml), "report": report})
         return 0
     from luthier.cli.tables import all_metrics, before_after, verdict
 

@@ -43,9 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", metavar="SHARE|FILE", help="held back while training (0.1)")
     parser.add_argument("--test", metavar="FILE", help="judges the result; never seen in training")
     parser.add_argument("--task", metavar="T", help="classify, regress or extract")
-    parser.add_argument(
-        "--method", metavar="M", help="full, lora, adapter, head, bitfit, ia3 or prefix (full)"
-    )
+    parser.add_argument("--method", metavar="M", help="full, lora, adapter, head, bitfit, ia3 or prefix (full)")
     parser.add_argument(
         "--set",
         action="append",
@@ -63,9 +61,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, show the result, print the folder."""
     finished = train(args)
     if args.json:
-        output.print_json(
-            {"run": str(finished.path), "metrics": finished.metrics, "seconds": finished.seconds}
-        )
+        output.print_json({"run": str(finished.path), "metrics": finished.metrics, "seconds": finished.seconds})
         return 0
     show(finished)
     print(finished.path, flush=True)

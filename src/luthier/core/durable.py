@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from luthier.core import clock
 from luthier.core.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-luthier-"
+_TAIL_BLOCK = 64 * 1024
+"""Bytes that are read at once from the end of a log, in search of its last whole line."""
 
 
 def _storage_error(error: OSError, path: Path) -> StorageError:
@@ -135,9 +138,16 @@ class AppendLog:
         if not path.exists():
             return
         with open(path, "r+b") as handle:
-            data = handle.read()
-            end = data.rfind(b"\n") + 1
-            if end != len(data):
+            length = end = handle.seek(0, os.SEEK_END)
+            while end > 0:
+                start = max(0, end - _TAIL_BLOCK)
+                handle.seek(start)
+                newline = handle.read(end - start).rfind(b"\n")
+                if newline >= 0:
+                    end = start + newline + 1
+                    break
+                end = start
+            if end != length:
                 handle.truncate(end)
 
     def append(self, value: dict[str, Any]) -> None:
@@ -161,12 +171,30 @@ class AppendLog:
                 self._handle.close()
 
 
+def _swap(temporary: Path, target: Path) -> None:
+    """Put `temporary` in the place of the folder `target`; after an error `target` is where it was."""
+    old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=target.parent))
+    try:
+        _rename(target, old / target.name)
+        try:
+            _rename(temporary, target)
+        except BaseException:
+            _rename(old / target.name, target)
+            raise
+    except BaseException:
+        with contextlib.suppress(OSError):
+            old.rmdir()  # refuses, rightly, while the only copy of `target` is in there
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Give a temporary sibling of `target`; at the end it becomes `target`, whole or not at all.
 
     An existing `target` is replaced. After an error the temporary folder is removed and `target`
-    is untouched.
+    is untouched. Folders cannot be exchanged in one step everywhere, so a power cut between two renames
+    can leave the old `target` under a temporary name beside it.
     """
     with guard(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -181,10 +209,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                         _fsync(handle.fileno())
                 _fsync_folder(Path(folder))
             if target.exists():
-                old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=target.parent))
-                _rename(target, old / target.name)
-                _rename(temporary, target)
-                shutil.rmtree(old, ignore_errors=True)
+                _swap(temporary, target)
             else:
                 _rename(temporary, target)
             _fsync_folder(target.parent)
@@ -212,12 +237,19 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what a crash left under a temporary name in `folder` (not followed through links)."""
+def sweep(folder: Path, *, older_than_seconds: float = 0.0) -> None:
+    """Remove what a crash left under a temporary name in `folder` (not followed through links).
+
+    In a folder that several processes write to, an age keeps what another one is writing now.
+    """
     if not folder.is_dir():
         return
+    newest = clock.now().timestamp() - older_than_seconds
     for path in folder.iterdir():
         if path.name.startswith(TEMPORARY_PREFIX) and not path.is_symlink():
+            with contextlib.suppress(FileNotFoundError):
+                if older_than_seconds and path.stat().st_mtime > newest:
+                    continue
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:

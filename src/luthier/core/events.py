@@ -26,8 +26,13 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """The event as one JSON line."""
-        return {"created_at": self.created_at, "kind": self.kind, "level": self.level,
-                "message": self.message, "data": self.data}
+        return {
+            "created_at": self.created_at,
+            "kind": self.kind,
+            "level": self.level,
+            "message": self.message,
+            "data": self.data,
+        }
 
 
 Listener = Callable[[Event], None]

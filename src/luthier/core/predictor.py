@@ -21,8 +21,7 @@ class SpanPrediction:
     score: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        return {"start": self.start, "end": self.end, "label": self.label, "text": self.text,
-                "score": self.score}
+        return {"start": self.start, "end": self.end, "label": self.label, "text": self.text, "score": self.score}
 
 
 @dataclass(frozen=True, slots=True)

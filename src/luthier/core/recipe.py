@@ -11,7 +11,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -25,11 +24,14 @@ from pydantic import (
     model_validator,
 )
 
-from luthier.core.errors import RecipeError, nearest
+from luthier.core.errors import nearest
+from luthier.core.recipe_errors import recipe_error
+from luthier.core.recipe_io import apply_overrides, flow, read_yaml, set_key
 
 Auto = Literal["auto"]
 TaskName = Literal["auto", "classify", "regress", "extract"]
 TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
+Baseline = Literal["majority", "tfidf", "frozen", "scratch"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -156,9 +158,7 @@ class EvaluateSpec(_Strict):
     """How the result is judged."""
 
     metrics: Auto | list[str] = "auto"
-    baselines: list[Literal["majority", "tfidf", "frozen", "scratch"]] = Field(
-        default_factory=lambda: ["majority", "tfidf", "frozen"]
-    )
+    baselines: list[Baseline] = ["majority", "tfidf", "frozen"]
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     """Resamples behind each 95 % interval."""
     forgetting: bool = False
@@ -206,7 +206,7 @@ class Recipe(_Strict):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise _recipe_error(error, where) from None
+            raise recipe_error(error, where, known_keys(), METHODS) from None
 
     @classmethod
     def from_yaml(cls, path: str | Path, overrides: list[str] | None = None) -> Recipe:
@@ -252,105 +252,13 @@ class Recipe(_Strict):
                     reason = (reasons or {}).get(f"{key}.{name}")
                     if reason:
                         lines.append(f"  # {reason}")
-                    lines.append(f"  {name}: {_flow(item)}")
+                    lines.append(f"  {name}: {flow(item)}")
             else:
                 reason = (reasons or {}).get(key)
                 if reason:
                     lines.append(f"# {reason}")
-                lines.append(f"{key}: {_flow(value)}")
+                lines.append(f"{key}: {flow(value)}")
         return "\n".join(lines) + "\n"
-
-
-_BRANCHES = ("str", "auto", "int", "float", "literal")
-
-
-def _flow(value: Any) -> str:
-    text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...").strip()
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read a YAML mapping, with the line of what is wrong."""
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise RecipeError(
-            "there is no such recipe file.",
-            where=str(path),
-            remedy="Give the path of a YAML recipe, or --data FILE without a recipe.",
-            code="recipe_not_found",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"the recipe cannot be read: {error}.",
-            where=str(path),
-            remedy="A recipe is a small UTF-8 YAML file; data files go to --data.",
-            code="recipe_unreadable",
-        ) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(
-            f"this is not valid YAML: {getattr(error, 'problem', None) or error}.",
-            where=f"{path}{line}",
-            remedy="Check the indentation and the colons on that line.",
-            code="recipe_not_yaml",
-        ) from None
-    if not isinstance(values, dict):
-        raise RecipeError(
-            "a recipe is a mapping of keys to values.",
-            where=str(path),
-            remedy="Begin with `model: minilm` and `data: {train: file.csv}`.",
-            code="recipe_not_mapping",
-        )
-    return values
-
-
-def set_key(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set ``a.b.c`` in nested dictionaries, turning a short form (``method: lora``) into its long one."""
-    *parents, last = dotted.split(".")
-    node = values
-    for name in parents:
-        child = node.get(name)
-        if isinstance(child, str | list) and name == "method":
-            child = {"kind": child}
-        elif isinstance(child, str | list) and name == "data":
-            child = {"train": child}
-        elif not isinstance(child, dict):
-            child = {}
-        node[name] = child
-        node = child
-    node[last] = value
-
-
-def apply_overrides(values: dict[str, Any], overrides: list[str]) -> None:
-    """Apply ``key.path=value`` texts, the value read as YAML."""
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key.strip():
-            raise RecipeError(
-                f"--set needs key.path=value, not {override!r}.",
-                remedy="For example --set train.epochs=5.",
-                code="invalid_override",
-            )
-        try:
-            value = yaml.safe_load(text) if text.strip() else text
-        except yaml.YAMLError:
-            raise RecipeError(
-                f"the value of --set {key} is not valid YAML: {text!r}.",
-                param=key,
-                remedy="Quote it for your shell, for example --set 'data.columns={label: category}'.",
-                code="invalid_override",
-            ) from None
-        # YAML 1.1 reads 1e-4 (no dot) as text; people write learning rates so.
-        if isinstance(value, str):
-            try:
-                value = float(value) if any(c in value for c in "eE") else value
-            except ValueError:
-                pass
-        set_key(values, key.strip(), value)
 
 
 def known_keys(prefix: str = "") -> list[str]:
@@ -367,33 +275,3 @@ def known_keys(prefix: str = "") -> list[str]:
 
     walk(Recipe, "")
     return [key for key in dict.fromkeys(keys) if key.startswith(prefix)]
-
-
-def _recipe_error(error: ValidationError, where: str) -> RecipeError:
-    """The first problem in words; the rest are counted."""
-    problems = error.errors()
-    first = problems[0]
-    path = [str(part) for part in first["loc"]]
-    while path and len(path) > 1 and (path[-1] in _BRANCHES or "-" in path[-1] or "[" in path[-1]):
-        path.pop()  # pydantic names the branch of a union
-    if path and path[0] == "method" and len(path) > 1 and path[1] in METHODS:
-        path = [path[0], *path[2:]]  # pydantic inserts the union's tag
-    dotted = ".".join(path)
-    kind = first["type"]
-    if kind == "extra_forbidden":
-        siblings = [key.rsplit(".", 1)[-1] for key in known_keys() if key.rpartition(".")[0] == ".".join(path[:-1])]
-        message = f"there is no key {dotted!r}."
-        remedy = nearest(path[-1], siblings)
-    elif kind == "missing":
-        message = f"the key {dotted!r} is missing."
-        remedy = "Add data.train: the file to learn from (or --data FILE)." if path[:1] == ["data"] else "Add it."
-    elif kind == "value_error":
-        message = str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
-        remedy = ""
-    else:
-        message = f"{dotted} cannot be {first['input']!r}: {first['msg'][:1].lower()}{first['msg'][1:]}."
-        remedy = "Correct the value" + (" (or write auto)." if "auto" in str(problems) else ".")
-    if len(problems) > 1 and kind == "extra_forbidden":
-        others = sum(1 for problem in problems if problem["type"] == "extra_forbidden") - 1
-        remedy += f" ({others} more unknown keys.)" if others else ""
-    return RecipeError(message, where=where, remedy=remedy, param=dotted or None)

@@ -83,11 +83,7 @@ class Columns:
 
     def to_dict(self) -> dict[str, Any]:
         """Only the roles that are there."""
-        return {
-            role: list(name) if isinstance(name, tuple) else name
-            for role, name in asdict(self).items()
-            if name
-        }
+        return {role: list(name) if isinstance(name, tuple) else name for role, name in asdict(self).items() if name}
 
 
 def _plain(name: str) -> str:
@@ -241,9 +237,7 @@ def resolve(
 def is_number(value: Any) -> bool:
     """Whether a cell is a number or reads as one."""
     if isinstance(value, str):
-        return (
-            re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|(?i:nan|[-+]?inf)", value) is not None
-        )
+        return re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*|(?i:nan|[-+]?inf)", value) is not None
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

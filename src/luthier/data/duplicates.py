@@ -233,9 +233,7 @@ class _Bands:
         # 12 bands of 5 find 99.9 % of the pairs at 0.85; above 200,000 rows 10 bands of 6 (99.1 %)
         # keep the number of chance candidates, which grows with the square, within seconds.
         self.bands, self.width = (12, 5) if len(heads) <= 200_000 else (10, 6)
-        self.crowded = np.zeros(
-            len(heads), dtype=np.uint16
-        )  # bit b: in band b the row's bucket was too large
+        self.crowded = np.zeros(len(heads), dtype=np.uint16)  # bit b: in band b the row's bucket was too large
         self.joined = Clusters(len(heads))
         self.from_crowds = np.empty(0, dtype=np.int64)  # pairs already given from large buckets
 
@@ -254,9 +252,7 @@ class _Bands:
                 near = (keys[distance:] == keys[:-distance]) & ~large[distance:]
                 if not near.any():
                     break
-                yield from self._judge(
-                    order[:-distance][near], order[distance:][near], band, least, crowd=False
-                )
+                yield from self._judge(order[:-distance][near], order[distance:][near], band, least, crowd=False)
             if large.any():
                 leader = np.repeat(order[starts], sizes)
                 follows = large & (leader != order)

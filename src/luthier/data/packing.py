@@ -33,9 +33,7 @@ def plan_epoch(
         for part in (order[begin : begin + window] for begin in range(0, len(order), window))
     ]
     steps = [
-        part[begin : begin + rows_per_step]
-        for part in sorted_rows
-        for begin in range(0, len(part), rows_per_step)
+        part[begin : begin + rows_per_step] for part in sorted_rows for begin in range(0, len(part), rows_per_step)
     ]
     shuffled = [steps[index] for index in generator.permutation(len(steps))]
     if longest_first and shuffled:

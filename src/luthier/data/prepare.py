@@ -74,9 +74,7 @@ def names_of(sample: Sample) -> tuple[str, ...]:
     target = sample.target
     if isinstance(target, str):
         return (target,)
-    return tuple(
-        item.label if isinstance(item, Span) else item for item in target or () if not isinstance(item, float)
-    )
+    return tuple(item.label if isinstance(item, Span) else item for item in target or () if not isinstance(item, float))
 
 
 def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:

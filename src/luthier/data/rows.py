@@ -28,9 +28,7 @@ def row_to_sample(row: Row, columns: Columns, task: str, *, require_target: bool
 
 def _missing(column: str, row: Row) -> Wrong:
     there = ", ".join(map(repr, list(row.values)[:20])) or "none"
-    return Wrong(
-        "missing_field", f"this row has no {column!r}; it has {there}.", "Add it or leave the row out."
-    )
+    return Wrong("missing_field", f"this row has no {column!r}; it has {there}.", "Add it or leave the row out.")
 
 
 def _text(row: Row, column: str) -> str:
@@ -42,9 +40,7 @@ def _text(row: Row, column: str) -> str:
     if not isinstance(value, str):
         raise Wrong("wrong_type", f"{column!r} is {kind(value)}, not a text.", "Write it in double quotes.")
     if value.isspace():
-        raise Wrong(
-            "empty_text", f"{column!r} holds nothing but white space.", "Write a text or leave the row out."
-        )
+        raise Wrong("empty_text", f"{column!r} holds nothing but white space.", "Write a text or leave the row out.")
     return value
 
 

@@ -63,5 +63,12 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as `luthier check --json` prints it."""
-        return {"line": self.line, "source": self.source, "code": self.code, "severity": self.severity,
-                "message": self.message, "remedy": self.remedy, **self.other}
+        return {
+            "line": self.line,
+            "source": self.source,
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "remedy": self.remedy,
+            **self.other,
+        }

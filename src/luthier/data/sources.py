@@ -97,11 +97,7 @@ def _not_found(path: str) -> DataError:
             folder = folder.parent
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")][:1000]
         close = nearest(Path(local(path)).name, names) if names else ""
-        hint = (
-            f"In {folder}: {close}"
-            if names and close.startswith("Did")
-            else f"Nothing like it is in {folder}."
-        )
+        hint = close if names and close.startswith("Did") else f"Nothing like it is in {folder}."
     return DataError(
         "there is no such file or folder.", where=path, remedy=hint or "Check the address.", code="not_found"
     )
@@ -213,9 +209,7 @@ def _data_files(source: str, files: list[str], root: str) -> list[str]:
         raise DataError(
             "this folder holds no data files.",
             where=source,
-            remedy="Data files end in "
-            + ", ".join((*DATA_ENDINGS, *TEXT_ENDINGS))
-            + " (or with .gz after it).",
+            remedy="Data files end in " + ", ".join((*DATA_ENDINGS, *TEXT_ENDINGS)) + " (or with .gz after it).",
             code="no_files",
         )
     return data or texts

@@ -145,12 +145,7 @@ def _read(factory: Factory, *, stratify: bool, group: bool) -> _Facts:
             texts.append(normalised_hash(sample))
             if group:
                 groups.append(_group_hash(sample, row))
-            if (
-                stratify
-                and isinstance(sample.target, tuple)
-                and sample.target
-                and isinstance(sample.target[0], float)
-            ):
+            if stratify and isinstance(sample.target, tuple) and sample.target and isinstance(sample.target[0], float):
                 scores.append(sample.target[0])
             else:
                 for name in _labels_of(sample) if stratify else ("",):

@@ -77,9 +77,7 @@ def _json(text: str, column: str, remedy: str) -> Any:
 def parse_score(value: Any, column: str) -> float:
     """A finite number."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise Wrong(
-            "bad_score", f"{column!r} is empty; a number is needed.", "Give a number or leave the row out."
-        )
+        raise Wrong("bad_score", f"{column!r} is empty; a number is needed.", "Give a number or leave the row out.")
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise Wrong("bad_score", f"{column!r} is {kind(value)}, not a number.", "Write a plain number.")
     try:

@@ -108,5 +108,8 @@ class Majority:
 
 def _some(rows: int) -> None:
     if not rows:
-        raise DataError("there is no row with a target to learn a baseline from.", code="no_rows",
-                        remedy="Give data with the task's label, score or spans column.")
+        raise DataError(
+            "there is no row with a target to learn a baseline from.",
+            code="no_rows",
+            remedy="Give data with the task's label, score or spans column.",
+        )

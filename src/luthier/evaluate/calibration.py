@@ -144,9 +144,7 @@ def abstain_curve(
         return AbstainPoint(float(sorted_scores[end]), (end + 1) / len(score), float(accuracy[end]))
 
     wanted = np.linspace(len(score) / num_points, len(score), num_points) - 1
-    chosen = sorted(
-        {int(ends[min(np.searchsorted(ends, place), len(ends) - 1)]) for place in wanted}, reverse=True
-    )
+    chosen = sorted({int(ends[min(np.searchsorted(ends, place), len(ends) - 1)]) for place in wanted}, reverse=True)
     suggestion = None
     if target_accuracy is not None:
         smallest = min(_SMALLEST_KEPT, len(score))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import yaml
@@ -11,23 +12,49 @@ from luthier.evaluate.metric_names import METRIC_NAMES
 from luthier.evaluate.report_page import baseline_name, facts, number
 
 _PIPELINES = {"classify": "text-classification", "regress": "text-classification", "extract": "token-classification"}
-_HUB_METRICS = {"accuracy": "accuracy", "macro_f1": "f1", "micro_f1": "f1", "f1": "f1", "precision": "precision",
-                "recall": "recall", "roc_auc": "roc_auc", "mse": "mse", "mae": "mae", "pearson": "pearsonr",
-                "spearman": "spearmanr"}
-_ANSWERS = {"classify": "one of the labels below for a text", "regress": "a number for a text (or a pair of texts)",
-            "extract": "labelled spans of a text"}
+_HUB_METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+    "micro_f1": "f1",
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "recall",
+    "roc_auc": "roc_auc",
+    "mse": "mse",
+    "mae": "mae",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+}
+_ANSWERS = {
+    "classify": "one of the labels below for a text",
+    "regress": "a number for a text (or a pair of texts)",
+    "extract": "labelled spans of a text",
+}
 
 
 def model_card(report: Mapping[str, Any]) -> str:
     """README.md of a report.json value: YAML front matter (the hub's metadata), then Markdown."""
-    parts = [_front_matter(report), f"# {report['model']}, tuned to {report['task']}", report["verdict"],
-             "## Intended use", _intended_use(report)]
+    parts = [
+        _front_matter(report),
+        f"# {report['model']}, tuned to {report['task']}",
+        report["verdict"],
+        "## Intended use",
+        _intended_use(report),
+    ]
     if report["load_hint"]:
         parts += ["## How to load it", f"```python\n{report['load_hint'].strip()}\n```"]
-    parts += ["## Training data", _table(["what", "value"], facts(report["data"])),
-              "## Metrics", f"On {report['rows']:,} {report['evaluated_on']} rows, with 95 % bootstrap intervals.",
-              _metrics(report), "## Limits", _limits(report), "## Training",
-              f"Method: {report['method']}.", _table(["what", "value"], facts(report["cost"]))]
+    parts += [
+        "## Training data",
+        _table(["what", "value"], facts(report["data"])),
+        "## Metrics",
+        f"On {report['rows']:,} {report['evaluated_on']} rows, with 95 % bootstrap intervals.",
+        _metrics(report),
+        "## Limits",
+        _limits(report),
+        "## Training",
+        f"Method: {report['method']}.",
+        _table(["what", "value"], facts(report["cost"])),
+    ]
     if report["reproduce"]:
         parts += ["To reproduce:", f"```sh\n{report['reproduce'].strip()}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -47,8 +74,10 @@ def _front_matter(report: Mapping[str, Any]) -> str:
 
 def _intended_use(report: Mapping[str, Any]) -> str:
     several = " (any number of them)" if report["several_labels"] else ""
-    use = (f"It gives {_ANSWERS[report['task']]}{several}, for texts like those it was trained on: the same language, "
-           "kind of text and labels. Measure it on your own rows before you rely on it elsewhere.")
+    use = (
+        f"It gives {_ANSWERS[report['task']]}{several}, for texts like those it was trained on: the same language, "
+        "kind of text and labels. Measure it on your own rows before you rely on it elsewhere."
+    )
     labels = report["labels"]
     if not labels or report["task"] == "regress":
         return use
@@ -70,12 +99,14 @@ def _limits(report: Mapping[str, Any]) -> str:
     table = report["per_class"]
     if report["task"] != "regress" and len(table) > 1:
         weakest = sorted(table, key=lambda label: table[label]["f1"] or 0.0)[:5]
-        limits.append("Weakest labels: " + ", ".join(f"`{label}` (F1 {number(table[label]['f1'], 2)})"
-                                                     for label in weakest) + ".")
+        limits.append(
+            "Weakest labels: " + ", ".join(f"`{label}` (F1 {number(table[label]['f1'], 2)})" for label in weakest) + "."
+        )
     if report["confusion"] and report["confusion"]["pairs"]:
         pair = report["confusion"]["pairs"][0]
-        limits.append(f"Most often confused: `{pair['expected']}` answered as `{pair['predicted']}` "
-                      f"({pair['count']} rows).")
+        limits.append(
+            f"Most often confused: `{pair['expected']}` answered as `{pair['predicted']}` ({pair['count']} rows)."
+        )
     if report["overfitting"]:
         limits.append(report["overfitting"]["sentence"])
     limits += report["warnings"]
@@ -85,6 +116,10 @@ def _limits(report: Mapping[str, Any]) -> str:
 
 def _table(head: list[str], rows: list[Any]) -> str:
     def row(cells: Any) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        return (
+            "| "
+            + " | ".join(escape(str(cell), quote=False).replace("|", "\\|").replace("\n", " ") for cell in cells)
+            + " |"
+        )
 
     return "\n".join([row(head), row(["---"] * len(head)), *map(row, rows)]) if rows else ""

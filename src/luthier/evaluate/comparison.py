@@ -111,9 +111,7 @@ def _compare(
         metric, higher_is_better = primary_metric(task, several_labels, constant=constant)
         our_rows, their_rows = ours.row_values(metric), theirs.row_values(metric)
         if our_rows is not None and their_rows is not None:
-            test = paired_test(
-                our_rows, their_rows, higher_is_better=higher_is_better, resamples=resamples, seed=seed
-            )
+            test = paired_test(our_rows, their_rows, higher_is_better=higher_is_better, resamples=resamples, seed=seed)
         else:
             test = paired_bootstrap(
                 ours, theirs, metric, higher_is_better=higher_is_better, resamples=resamples, seed=seed
@@ -152,9 +150,7 @@ def sentence(name: str, metric: str, difference: Interval, verdict: Verdict) -> 
             f"{_inside(known.title)}: {low} to {high}{unit})"
         )
     sign = 1 if verdict == "better" else -1
-    value, *ends = _amounts(
-        metric, *(sign * number for number in (difference.value, difference.low, difference.high))
-    )
+    value, *ends = _amounts(metric, *(sign * number for number in (difference.value, difference.low, difference.high)))
     low, high = ends if sign > 0 else reversed(ends)
     amount = f"{value} points" if known.is_share else f"{value} in {_inside(known.title)}"
     return f"{verdict} than {other} by {amount} (95 % interval {low} to {high})"
@@ -169,4 +165,5 @@ def _amounts(metric: str, *numbers: float) -> list[str]:
 
 def _inside(title: str) -> str:
     """A metric's title inside a sentence."""
-    return title if title[:2].isupper() or title[1:2].isdigit() else title[0].lower() + title[1:]
+    is_name = title.startswith(("F1", "ROC", "R²", "Pearson", "Spearman"))
+    return title if is_name else title[0].lower() + title[1:]

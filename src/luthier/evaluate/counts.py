@@ -23,9 +23,7 @@ def sums(
 
     inside = groups >= 0
     data = np.ones(len(groups)) if values is None else values
-    matrix: Any = csr_matrix(
-        (data[inside], (groups[inside], np.flatnonzero(inside))), shape=(num_groups, len(groups))
-    )
+    matrix: Any = csr_matrix((data[inside], (groups[inside], np.flatnonzero(inside))), shape=(num_groups, len(groups)))
     product: FloatArray = matrix @ weights
     return product
 
@@ -33,9 +31,7 @@ def sums(
 def ratio(numerator: Any, denominator: Any) -> FloatArray:
     """Element-wise quotient, 0 where the denominator is 0 (scikit-learn's ``zero_division=0``)."""
     top, bottom = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
-    return np.divide(
-        top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0
-    )
+    return np.divide(top, bottom, out=np.zeros(np.broadcast_shapes(top.shape, bottom.shape)), where=bottom != 0)
 
 
 def count_metrics(

@@ -173,10 +173,8 @@ def evaluate(
             worst.see(severity[place], answerable[place], predictions[place])
     if rows is None or worst is None:
         raise _no_rows()
-    notes = [f"{skipped} rows have no target and were passed over."] if skipped else []
-    return _evaluation(
-        task, bool(several_labels), rows, worst, names, metrics == "auto", bootstrap, seed, notes
-    )
+    notes = [f"Rows without a target, passed over: {skipped}."] if skipped else []
+    return _evaluation(task, bool(several_labels), rows, worst, names, metrics == "auto", bootstrap, seed, notes)
 
 
 def _no_rows() -> DataError:
@@ -218,9 +216,7 @@ def _evaluation(
         labels=list(rows.labels),
         rows=judge.num_rows,
         metrics=metrics,
-        per_class=bootstrap_classes(judge, resamples=resamples, seed=seed)
-        if resamples
-        else judge.per_class(),
+        per_class=bootstrap_classes(judge, resamples=resamples, seed=seed) if resamples else judge.per_class(),
         confusion=_confusion(judge) if isinstance(judge, ClassificationJudge) else None,
         calibration=judge.calibration() if isinstance(judge, ClassificationJudge | LabelSetsJudge) else None,
         worst_errors=worst.found(),

@@ -46,9 +46,7 @@ class SpanRows:
                 by_label: Counter[str] = Counter()
                 for (_, _, label), number in spans.items():
                     by_label[label] += number
-                self._counts += [
-                    (row, self._label(label), kind, number) for label, number in by_label.items()
-                ]
+                self._counts += [(row, self._label(label), kind, number) for label, number in by_label.items()]
             self._exact.append(gold == predicted)
             severity[place] = gold.total() + predicted.total() - 2 * hits.total()
         return severity

@@ -39,10 +39,10 @@ class DictionaryPredictor(BatchPredictor):
         place = 0
         while place < len(tokens):
             length = min(self._longest.get(words[place], 0), len(tokens) - place)
-            while length and words[place:place + length] not in self.entries:
+            while length and words[place : place + length] not in self.entries:
                 length -= 1
             if length:
-                label, score = self.entries[words[place:place + length]]
+                label, score = self.entries[words[place : place + length]]
                 start, end = tokens[place][1], tokens[place + length - 1][2]
                 yield SpanPrediction(start, end, label, text[start:end], score)
             place += max(length, 1)
@@ -61,7 +61,7 @@ class Dictionary:
         for text, spans in rows:
             for span in spans:
                 if isinstance(span, Span):
-                    key = tuple(token[0] for token in _tokens(text[span.start:span.end]))
+                    key = tuple(token[0] for token in _tokens(text[span.start : span.end]))
                     if key:
                         labelled[key][span.label] += 1
         lengths = sorted({len(key) for key in labelled})
@@ -70,7 +70,7 @@ class Dictionary:
             words = tuple(token[0] for token in _tokens(text))
             for length in lengths:
                 for place in range(len(words) - length + 1):
-                    key = words[place:place + length]
+                    key = words[place : place + length]
                     if key in labelled:
                         seen[key] += 1
         entries = {}

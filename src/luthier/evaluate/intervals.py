@@ -102,9 +102,7 @@ def percentile_interval(value: float, draws: FloatArray) -> Interval:
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def bootstrap(
-    judge: Judge, names: Sequence[str], *, resamples: int = 1000, seed: int = 0
-) -> dict[str, Interval]:
+def bootstrap(judge: Judge, names: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Every metric with its interval; `resamples` 0 gives intervals of no width known (NaN)."""
     values = judge.point(names)
     draws: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -184,9 +182,7 @@ def paired_test(
     if a.shape != b.shape or a.ndim != 1 or not len(a):
         raise ValueError(f"both models need one value for each of the same rows, not {a.shape} and {b.shape}")
     gain = (a - b) if higher_is_better else (b - a)
-    draws = np.concatenate(
-        [gain @ weights for weights in resample_weights(len(gain), resamples, seed)]
-    ) / len(gain)
+    draws = np.concatenate([gain @ weights for weights in resample_weights(len(gain), resamples, seed)]) / len(gain)
     difference = percentile_interval(float(gain.mean()), draws)
     if np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all():
         p_value = mcnemar(a == 1, b == 1)

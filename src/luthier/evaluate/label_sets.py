@@ -88,9 +88,7 @@ class LabelSetRows:
         scores = None
         if sum(len(part) for part in self._scores) == len(self._truth):
             scores = np.pad(np.concatenate(self._scores).astype(np.float64), ((0, 0), (0, len(unseen))))
-        return LabelSetsJudge(
-            self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes
-        )
+        return LabelSetsJudge(self.labels, self._matrix(self._truth), self._matrix(self._answers), scores, notes)
 
     def _matrix(self, rows: list[list[int]]) -> BoolArray:
         matrix = np.zeros((len(rows), len(self.labels)), dtype=np.bool_)

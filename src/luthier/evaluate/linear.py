@@ -32,7 +32,9 @@ _FROZEN_STRENGTH = 0.1
 class LinearPredictor(BatchPredictor):
     """Features and a fitted scikit-learn model, as a Predictor."""
 
-    def __init__(self, task: str, labels: Sequence[str], several_labels: bool, featurize: Featurize, model: Any) -> None:
+    def __init__(
+        self, task: str, labels: Sequence[str], several_labels: bool, featurize: Featurize, model: Any
+    ) -> None:
         super().__init__(task, labels)
         self.several_labels = several_labels
         self._featurize = featurize
@@ -62,8 +64,17 @@ class LinearPredictor(BatchPredictor):
         return Prediction(label=label, score=learned[label], scores=scores)
 
 
-def fit_linear(task: str, features: Any, targets: Sequence[Any], labels: Sequence[str], several_labels: bool,
-               featurize: Featurize, *, strength: float = 1.0, ridge: float = 1.0) -> Predictor:
+def fit_linear(
+    task: str,
+    features: Any,
+    targets: Sequence[Any],
+    labels: Sequence[str],
+    several_labels: bool,
+    featurize: Featurize,
+    *,
+    strength: float = 1.0,
+    ridge: float = 1.0,
+) -> Predictor:
     """Fit logistic regression (`strength` is its C), one per label for several, or ridge regression.
 
     Where there is nothing to tell apart (one class) the constant predictor is the answer.
@@ -116,10 +127,12 @@ class TfidfFeatures:
         from sklearn.pipeline import FeatureUnion
 
         options: dict[str, Any] = {"sublinear_tf": True, "max_features": _MAX_FEATURES, "dtype": np.float32}
-        self._union = FeatureUnion([
-            ("words", TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **options)),
-            ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **options)),
-        ])
+        self._union = FeatureUnion(
+            [
+                ("words", TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b", **options)),
+                ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), **options)),
+            ]
+        )
 
     def fit(self, texts: Sequence[TextInput]) -> TfidfFeatures:
         """Learn the vocabulary."""
@@ -162,8 +175,15 @@ class TfidfBaseline:
         rows = at_most(MAX_ROWS, (sample for sample in samples if sample.target is not None))
         texts = [sample.input for sample in rows]
         featurize = TfidfFeatures().fit(texts)
-        return fit_linear(self.task, featurize(texts), [sample.target for sample in rows], self.labels,
-                          self.several_labels, featurize, strength=_TFIDF_STRENGTH)
+        return fit_linear(
+            self.task,
+            featurize(texts),
+            [sample.target for sample in rows],
+            self.labels,
+            self.several_labels,
+            featurize,
+            strength=_TFIDF_STRENGTH,
+        )
 
 
 class FrozenFeatures:
@@ -177,8 +197,11 @@ class FrozenFeatures:
     def __init__(self, task: str, embed: Embed, *, labels: Sequence[str] = (), several_labels: bool = False) -> None:
         metrics_of(task, several_labels)
         if task == "extract":
-            raise UsageError("frozen features of whole texts cannot find spans.", param="evaluate.baselines",
-                             remedy="Use the baselines majority and tfidf (a dictionary) for extract.")
+            raise UsageError(
+                "frozen features of whole texts cannot find spans.",
+                param="evaluate.baselines",
+                remedy="Use the baselines majority and tfidf (a dictionary) for extract.",
+            )
         self.task = task
         self.embed = embed
         self.labels = list(labels)
@@ -200,5 +223,13 @@ class FrozenFeatures:
             standard: npt.NDArray[Any] = (np.asarray(raw, dtype=np.float64) - mean) / spread
             return standard
 
-        return fit_linear(self.task, scaled(values), targets, self.labels, self.several_labels,
-                          lambda texts: scaled(self.embed(texts)), strength=_FROZEN_STRENGTH, ridge=len(values) / 100)
+        return fit_linear(
+            self.task,
+            scaled(values),
+            targets,
+            self.labels,
+            self.several_labels,
+            lambda texts: scaled(self.embed(texts)),
+            strength=_FROZEN_STRENGTH,
+            ridge=len(values) / 100,
+        )

@@ -58,9 +58,7 @@ def metrics_of(task: str, several_labels: bool = False) -> tuple[str, ...]:
     raise RecipeError(f"there is no task {task!r}.", remedy=nearest(task, TASKS), param="task")
 
 
-def check_metrics(
-    task: str, metrics: str | Sequence[str], *, several_labels: bool = False
-) -> tuple[str, ...]:
+def check_metrics(task: str, metrics: str | Sequence[str], *, several_labels: bool = False) -> tuple[str, ...]:
     """The metrics asked for, "auto" being all of the task's; an unknown one is a `RecipeError`."""
     known = metrics_of(task, several_labels)
     if metrics == "auto":

@@ -64,9 +64,7 @@ def diagnose(curves: Sequence[Mapping[str, Any]], best_epoch: float | None, epoc
             f"(gap {gap:.3f}).{kept}"
         )
         if best_epoch is not None and lowest["epoch"] is not None and best_epoch > lowest["epoch"]:
-            sentence += (
-                " The validation metric still improved after that: the model grew surer rather than worse."
-            )
+            sentence += " The validation metric still improved after that: the model grew surer rather than worse."
         return Overfitting(True, sentence, gap, best_epoch)
     if rose:
         return Overfitting(
@@ -77,11 +75,7 @@ def diagnose(curves: Sequence[Mapping[str, Any]], best_epoch: float | None, epoc
             best_epoch,
         )
     if len(points) > 1 and lowest is last:
-        room = (
-            " It was still falling: more epochs may help."
-            if _falling(points) and _finished(last, epochs)
-            else ""
-        )
+        room = " It was still falling: more epochs may help." if _falling(points) and _finished(last, epochs) else ""
         return Overfitting(
             False,
             f"No overfitting: the validation loss was lowest at the end.{told_gap}{room}{kept}",

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import pairwise
 
 Point = tuple[float, float]
 
@@ -33,12 +34,14 @@ class Bar:
     is_ours: bool = False
 
 
-def svg(width: float, height: float, label: str, body: Sequence[str], *, smallest: float = 430.0) -> str:
+def svg(width: float, height: float, label: str, body: Sequence[str], *, smallest: float = 320.0) -> str:
     """The frame: scales with its column between `smallest` and 1.15 times its width in pixels, so
     that its letters stay readable, and tells screen readers what it shows."""
     size = f"min-width: {min(smallest, width):.0f}px; max-width: {1.15 * width:.0f}px"
-    return (f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" class="picture" style="{size}">'
-            + "".join(body) + "</svg>")
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" '
+        f'class="picture" style="{size}">' + "".join(body) + "</svg>"
+    )
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", style: str = "") -> str:
@@ -49,12 +52,15 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{style}"/>'
 
 
-def rectangle(x: float, y: float, width: float, height: float, style: str, *, opacity: float = 1.0,
-              title: str = "") -> str:
+def rectangle(
+    x: float, y: float, width: float, height: float, style: str, *, opacity: float = 1.0, title: str = ""
+) -> str:
     tip = f"<title>{escape(title)}</title>" if title else ""
     faint = f' fill-opacity="{opacity:.2f}"' if opacity < 1 else ""
-    return (f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" '
-            f'class="{style}"{faint}>{tip}</rect>')
+    return (
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{max(width, 0):.1f}" height="{max(height, 0):.1f}" '
+        f'class="{style}"{faint}>{tip}</rect>'
+    )
 
 
 def ticks(low: float, high: float, number: int = 5) -> list[float]:
@@ -72,14 +78,15 @@ def thinned(points: Sequence[Point], most: int = 200) -> list[Point]:
     if len(points) <= most:
         return list(points)
     edges = [round(i * len(points) / most) for i in range(most + 1)]
-    groups = [points[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    groups = [points[a:b] for a, b in pairwise(edges)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def line_chart(series: Sequence[Series], *, x_name: str, label: str, mark: float | None = None,
-               mark_name: str = "") -> str:
+def line_chart(
+    series: Sequence[Series], *, x_name: str, label: str, mark: float | None = None, mark_name: str = ""
+) -> str:
     """Curves over one axis; `mark` draws an upright line (the kept state)."""
-    width, height, left, right, top, bottom = 520.0, 260.0, 46.0, 14.0, 34.0, 38.0
+    width, height, left, right, top, bottom = 450.0, 250.0, 46.0, 14.0, 34.0, 38.0
     series = [Series(one.name, thinned(one.points), one.style) for one in series if one.points]
     if not series:
         return ""
@@ -98,8 +105,10 @@ def line_chart(series: Sequence[Series], *, x_name: str, label: str, mark: float
 
     body = []
     for tick in y_ticks:
-        body += [line(left, at_y(tick), width - right, at_y(tick), "grid"),
-                 text(left - 7, at_y(tick) + 4, f"{tick:g}", "end", "small")]
+        body += [
+            line(left, at_y(tick), width - right, at_y(tick), "grid"),
+            text(left - 7, at_y(tick) + 4, f"{tick:g}", "end", "small"),
+        ]
     for tick in ticks(x_low, x_high, 6):
         if x_low <= tick <= x_high:
             body.append(text(at_x(tick), height - bottom + 17, f"{tick:g}", "middle", "small"))
@@ -107,15 +116,20 @@ def line_chart(series: Sequence[Series], *, x_name: str, label: str, mark: float
     if mark is not None:
         x = at_x(mark)
         anchor = "end" if x > width * 0.6 else "start"
-        body += [line(x, top - 4, x, height - bottom, "mark"),
-                 text(x + (-6 if anchor == "end" else 6), top + 7, mark_name, anchor, "small marked")]
+        body += [
+            line(x, top - 4, x, height - bottom, "mark"),
+            text(x + (-6 if anchor == "end" else 6), top + 7, mark_name, anchor, "small marked"),
+        ]
     place = left
     for one in series:
         path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in one.points)
         body.append(f'<polyline points="{path}" class="curve {one.style}"/>')
         if len(one.points) <= 30:
-            body += [f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3" class="dot {one.style}">'
-                     f"<title>{escape(one.name)}: {y:.4g}</title></circle>" for x, y in one.points]
+            body += [
+                f'<circle cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3" class="dot {one.style}">'
+                f"<title>{escape(one.name)}: {y:.4g}</title></circle>"
+                for x, y in one.points
+            ]
         body += [line(place, 12, place + 18, 12, f"curve {one.style}"), text(place + 24, 16, one.name, style="small")]
         place += 48 + 6.6 * len(one.name)
     return svg(width, height, label, body)
@@ -126,8 +140,8 @@ def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
     bars = [bar for bar in bars if math.isfinite(bar.value)]
     if not bars:
         return ""
-    name_width = min(210.0, 14 + 7.0 * max(len(bar.name) for bar in bars))
-    row, width, right, top = 34.0, 560.0, 60.0, 6.0
+    name_width = min(210.0, 16 + 7.8 * max(len(bar.name) for bar in bars))
+    row, width, right, top = 34.0, 460.0, 56.0, 6.0
     ends = [end for bar in bars for end in (bar.value, bar.low, bar.high, 0.0) if end is not None]
     scale = ticks(min(ends), max(ends), 4)
     height = top + row * len(bars) + 24
@@ -137,19 +151,31 @@ def bar_chart(bars: Sequence[Bar], *, label: str) -> str:
 
     body = []
     for tick in scale:
-        body += [line(at(tick), top, at(tick), height - 22, "axis" if tick == 0 else "grid"),
-                 text(at(tick), height - 6, f"{tick:g}", "middle", "small")]
+        body += [
+            line(at(tick), top, at(tick), height - 22, "axis" if tick == 0 else "grid"),
+            text(at(tick), height - 6, f"{tick:g}", "middle", "small"),
+        ]
     for i, bar in enumerate(bars):
         y = top + row * i
         style = "ours" if bar.is_ours else "other"
-        body += [text(name_width - 10, y + 22, shortened(bar.name, 28), "end", "strong" if bar.is_ours else ""),
-                 rectangle(min(at(0), at(bar.value)), y + 8, abs(at(bar.value) - at(0)), 18, f"fill {style}",
-                           title=f"{bar.name}: {bar.value:.4f}"),
-                 text(width - 4, y + 22, f"{bar.value:.3f}", "end", "strong" if bar.is_ours else "")]
+        body += [
+            text(name_width - 10, y + 22, shortened(bar.name, 28), "end", "strong" if bar.is_ours else ""),
+            rectangle(
+                min(at(0), at(bar.value)),
+                y + 8,
+                abs(at(bar.value) - at(0)),
+                18,
+                f"fill {style}",
+                title=f"{bar.name}: {bar.value:.4f}",
+            ),
+            text(width - 4, y + 22, f"{bar.value:.3f}", "end", "strong" if bar.is_ours else ""),
+        ]
         if bar.low is not None and bar.high is not None:
-            body += [line(at(bar.low), y + 17, at(bar.high), y + 17, "whisker"),
-                     line(at(bar.low), y + 12, at(bar.low), y + 22, "whisker"),
-                     line(at(bar.high), y + 12, at(bar.high), y + 22, "whisker")]
+            body += [
+                line(at(bar.low), y + 17, at(bar.high), y + 17, "whisker"),
+                line(at(bar.low), y + 12, at(bar.low), y + 22, "whisker"),
+                line(at(bar.high), y + 12, at(bar.high), y + 22, "whisker"),
+            ]
     return svg(width, height, label, body)
 
 

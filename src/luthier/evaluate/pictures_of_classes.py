@@ -16,8 +16,9 @@ def confusion_heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) ->
     Up to 20 classes with names and counts; above that only the shades, with the counts as tooltips.
     """
     named = len(labels) <= MOST_NAMED
-    cell = (56.0 if len(labels) <= 5 else 40.0 if len(labels) <= 10 else 28.0) if named \
-        else max(2.0, 520.0 / len(labels))
+    cell = (
+        (56.0 if len(labels) <= 5 else 40.0 if len(labels) <= 10 else 28.0) if named else max(2.0, 520.0 / len(labels))
+    )
     longest = min(22, max((len(label) for label in labels), default=0))
     left = 30 + 6.8 * longest if named else 24.0
     top = (30 + 4.9 * longest if len(labels) > 3 or longest > 7 else 38.0) if named else 22.0
@@ -33,23 +34,46 @@ def confusion_heatmap(labels: Sequence[str], matrix: Sequence[Sequence[int]]) ->
             if len(labels) <= 3 and longest <= 7:
                 body.append(text(x, top - 8, labels[i], "middle", "small"))
             else:
-                body.append(f'<g transform="translate({x - 2:.1f} {top - 7:.1f}) rotate(-45)">'
-                            + text(0, 0, shortened(labels[i], 22), style="small") + "</g>")
+                body.append(
+                    f'<g transform="translate({x - 2:.1f} {top - 7:.1f}) rotate(-45)">'
+                    + text(0, 0, shortened(labels[i], 22), style="small")
+                    + "</g>"
+                )
         for j, count in enumerate(row):
             if count:
                 share = count / total
+                faintest = 0.12 if i == j else 0.18 if named else 0.4  # small cells must still be seen
                 x, y = left + cell * j, top + cell * i
-                body.append(rectangle(x, y, cell, cell, "fill right" if i == j else "fill wrong",
-                                      opacity=0.12 + 0.83 * share,
-                                      title=f"{labels[i]} answered as {labels[j]}: {count} of {total}"))
+                body.append(
+                    rectangle(
+                        x,
+                        y,
+                        cell,
+                        cell,
+                        "fill right" if i == j else "fill wrong",
+                        opacity=faintest + (0.95 - faintest) * share,
+                        title=f"{labels[i]} answered as {labels[j]}: {count} of {total}",
+                    )
+                )
                 if named:
-                    body.append(text(x + cell / 2, y + cell / 2 + 4, str(count), "middle",
-                                     "count on-dark" if share > 0.5 else "count"))
+                    body.append(
+                        text(
+                            x + cell / 2,
+                            y + cell / 2 + 4,
+                            str(count),
+                            "middle",
+                            "count on-dark" if share > 0.5 else "count",
+                        )
+                    )
     body.append(text(left, 13, "predicted →", style="small faint"))
-    body.append(f'<g transform="translate(13 {top + side:.1f}) rotate(-90)">'
-                + text(0, 0, "← expected" if side < 90 else "expected, from top to bottom", style="small faint") + "</g>")
-    return svg(width, height, f"Confusion matrix of {len(labels)} classes", body,
-               smallest=width * 0.8 if named else 0.0)
+    body.append(
+        f'<g transform="translate(13 {top + side:.1f}) rotate(-90)">'
+        + text(0, 0, "← expected" if side < 90 else "expected, from top to bottom", style="small faint")
+        + "</g>"
+    )
+    return svg(
+        width, height, f"Confusion matrix of {len(labels)} classes", body, smallest=width * 0.8 if named else 0.0
+    )
 
 
 def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -59,18 +83,28 @@ def reliability_diagram(bins: Sequence[Mapping[str, Any]]) -> str:
     body = [rectangle(left, top, side, side, "field")]
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         y, x = floor - tick * side, left + tick * side
-        body += [line(left, y, left + side, y, "grid"), text(left - 7, y + 4, f"{tick:g}", "end", "small"),
-                 text(x, floor + strip + 26, f"{tick:g}", "middle", "small")]
+        body += [
+            line(left, y, left + side, y, "grid"),
+            text(left - 7, y + 4, f"{tick:g}", "end", "small"),
+            text(x, floor + strip + 26, f"{tick:g}", "middle", "small"),
+        ]
     most = max((item["rows"] for item in bins), default=1)
     for item in bins:
         x, wide = left + item["low"] * side, (item["high"] - item["low"]) * side - 1.5
-        tip = (f"{item['rows']} rows with confidence {item['low']:.2f} to {item['high']:.2f}: mean "
-               f"{item['confidence']:.3f}, right {item['accuracy']:.3f}")
+        tip = (
+            f"{item['rows']} rows with confidence {item['low']:.2f} to {item['high']:.2f}: mean "
+            f"{item['confidence']:.3f}, right {item['accuracy']:.3f}"
+        )
         tall = strip * item["rows"] / most
-        body += [rectangle(x, floor - item["accuracy"] * side, wide, item["accuracy"] * side, "fill ours", opacity=0.75,
-                           title=tip),
-                 rectangle(x, floor + 8 + strip - tall, wide, tall, "fill other", title=tip)]
-    body += [line(left, floor, left + side, top, "diagonal"),
-             text(left + side, floor + strip + 42, "confidence (below: number of rows)", "end", "small"),
-             f'<g transform="translate(13 {floor:.1f}) rotate(-90)">' + text(0, 0, "share right", style="small") + "</g>"]
+        body += [
+            rectangle(
+                x, floor - item["accuracy"] * side, wide, item["accuracy"] * side, "fill ours", opacity=0.75, title=tip
+            ),
+            rectangle(x, floor + 8 + strip - tall, wide, tall, "fill other", title=tip),
+        ]
+    body += [
+        line(left, floor, left + side, top, "diagonal"),
+        text(left + side, floor + strip + 42, "confidence (below: number of rows)", "end", "small"),
+        f'<g transform="translate(13 {floor:.1f}) rotate(-90)">' + text(0, 0, "share right", style="small") + "</g>",
+    ]
     return svg(width, floor + strip + 48, "Reliability diagram", body, smallest=0.0)

@@ -15,9 +15,7 @@ from luthier.evaluate.intervals import FloatArray
 BoolArray = npt.NDArray[np.bool_]
 
 
-def resampled_ranking(
-    scores: FloatArray, positive: BoolArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
+def resampled_ranking(scores: FloatArray, positive: BoolArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(ROC-AUC [b], average precision [b]) of one class from `scores` [n] and `positive` [n].
 
     NaN for a resample without a positive (or, for the AUC, a negative) row.

@@ -94,9 +94,7 @@ class RegressionJudge:
         self.notes: list[str] = []
         for t, name in enumerate(self.targets):
             if self._constant_truth[t]:
-                self.notes.append(
-                    f"Every reference of {name!r} is the same: R2 and correlations mean nothing."
-                )
+                self.notes.append(f"Every reference of {name!r} is the same: R2 and correlations mean nothing.")
             elif self._constant_answer[t]:
                 self.notes.append(f"Every prediction of {name!r} is the same: correlations are undefined.")
 

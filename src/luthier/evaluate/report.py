@@ -13,8 +13,7 @@ from luthier.evaluate.evaluation import Evaluation
 from luthier.evaluate.metric_names import METRIC_NAMES
 from luthier.evaluate.overfitting import Overfitting
 
-COST_KEYS = ("seconds", "tokens", "tokens_per_second", "peak_memory_bytes", "trainable_parameters",
-             "total_parameters")
+COST_KEYS = ("seconds", "tokens", "tokens_per_second", "peak_memory_bytes", "trainable_parameters", "total_parameters")
 
 
 def build_report(
@@ -129,7 +128,9 @@ def verdict_sentence(evaluation: Evaluation, comparisons: Sequence[Comparison], 
             low, high = told(name, interval.low).removesuffix(" %"), told(name, interval.high)
             opening += f" (95 % interval {low} to {high})"
     parts = []
-    better = sorted((one for one in comparisons if one.verdict == "better"), key=lambda one: one.difference.value)
+    better = [one for one in comparisons if one.verdict == "better"]
+    # the strongest rival is the one told with its distance
+    better.sort(key=lambda one: (one.metric != name, one.difference.value))
     if better:
         parts.append("it is " + better[0].sentence)
         if len(better) > 1:

@@ -12,8 +12,22 @@ from luthier.evaluate.pictures_of_classes import confusion_heatmap, reliability_
 
 _SHOWN_CLASSES = 12
 _SHOWN_ERRORS = 8
-_HEADINGS = {"majority": "Majority", "tfidf": "TF-IDF", "dictionary": "Dictionary", "frozen": "Frozen base",
-             "scratch": "From scratch", "base": "Base model"}
+_HEADINGS = {
+    "majority": "Majority",
+    "tfidf": "TF-IDF",
+    "dictionary": "Dictionary",
+    "frozen": "Frozen base",
+    "scratch": "From scratch",
+    "base": "Base model",
+}
+_COLUMNS = {
+    "roc_auc": "ROC-AUC",
+    "average_precision": "Average precision",
+    "mse": "MSE",
+    "rmse": "RMSE",
+    "mae": "MAE",
+    "r2": "R²",
+}
 _Facts = list[tuple[str, str]]
 
 
@@ -23,7 +37,7 @@ def render_page(report: Mapping[str, Any]) -> str:
 
     source = resources.files("luthier.evaluate").joinpath("templates/report.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "answer": answer_text}
+    environment.filters |= {"number": number, "answer": answer_text, "unbroken": unbroken, "heading": heading}
     page: str = environment.from_string(source).render(
         report=report,
         title=f"{report['model']}, {report['task']}",
@@ -40,8 +54,11 @@ def render_page(report: Mapping[str, Any]) -> str:
         class_columns=_class_columns(report),
         shown_classes=_SHOWN_CLASSES,
         shown_errors=_SHOWN_ERRORS,
-        sections=[(name, facts(report[key])) for name, key in (("Forgetting", "forgetting"), ("Fairness", "fairness"))
-                  if report[key]],
+        sections=[
+            (name, facts(report[key]))
+            for name, key in (("Forgetting", "forgetting"), ("Fairness", "fairness"))
+            if report[key]
+        ],
         data=facts(report["data"]),
         cost=facts(report["cost"]),
         machine=facts(report["environment"]),
@@ -57,6 +74,16 @@ def baseline_name(name: str) -> str:
 def number(value: Any, digits: int = 3) -> str:
     """A metric's value; a dash where it is undefined."""
     return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a typographic dash
+
+
+def heading(name: str) -> str:
+    """A column of the class table."""
+    return _COLUMNS.get(name, name.capitalize())
+
+
+def unbroken(sentence: str) -> str:
+    """A percent sign stays with its number at the end of a line."""
+    return sentence.replace(" %", "\u00a0%")
 
 
 def answer_text(value: Any) -> str:
@@ -76,7 +103,7 @@ def facts(value: Mapping[str, Any], prefix: str = "") -> _Facts:
     """Nested values as (name, text) rows: ``rows.test: 3080`` becomes ("rows, test", "3,080")."""
     found: _Facts = []
     for key, item in value.items():
-        name = f"{prefix}{key.replace('_', ' ')}"
+        name = prefix + ("time" if key == "seconds" else key.replace("_", " "))
         if isinstance(item, Mapping):
             found += facts(item, f"{name}, ")
         elif isinstance(item, list):
@@ -111,8 +138,16 @@ def _metric_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         known = METRIC_NAMES[name]
         everyone = [one for one in [value["value"], *others] if one is not None]
         best = (max if known.higher_is_better else min)(everyone, default=None)
-        rows.append({"title": known.title, "lower": not known.higher_is_better, "ours": value, "others": others,
-                     "best": best, "is_primary": name == report["primary_metric"]})
+        rows.append(
+            {
+                "title": known.title,
+                "lower": not known.higher_is_better,
+                "ours": value,
+                "others": others,
+                "best": best,
+                "is_primary": name == report["primary_metric"],
+            }
+        )
     return sorted(rows, key=lambda row: not row["is_primary"])
 
 
@@ -121,8 +156,11 @@ def _bars(report: Mapping[str, Any]) -> str:
     ours = report["metrics"].get(name, {})
     values = [("This model", ours, True)]
     values += [(baseline_name(key), baseline.get(name, {}), False) for key, baseline in report["baselines"].items()]
-    bars = [Bar(title, value["value"], value["low"], value["high"], is_ours) for title, value, is_ours in values
-            if value.get("value") is not None]
+    bars = [
+        Bar(title, value["value"], value["low"], value["high"], is_ours)
+        for title, value, is_ours in values
+        if value.get("value") is not None
+    ]
     return bar_chart(bars, label=f"{METRIC_NAMES[name].title} of this model and the baselines, with 95 % intervals")
 
 
@@ -141,8 +179,10 @@ def _mark(report: Mapping[str, Any]) -> float | None:
 
 def _loss_chart(report: Mapping[str, Any]) -> str:
     x = _axis(report)
-    series = [Series("training loss", _curve(report, "train_loss", x), "train"),
-              Series("validation loss", _curve(report, "validation_loss", x), "ours")]
+    series = [
+        Series("training loss", _curve(report, "train_loss", x), "train"),
+        Series("validation loss", _curve(report, "validation_loss", x), "ours"),
+    ]
     return line_chart(series, x_name=x, label="Training and validation loss", mark=_mark(report), mark_name="kept")
 
 
@@ -171,7 +211,17 @@ def _class_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for label, values in report["per_class"].items():
         interval = (values.get("intervals") or {}).get(leading) or [None, None]
-        rows.append({"label": label, "lead": values.get(leading), "low": interval[0], "high": interval[1],
-                     "cells": [(values.get(name), isinstance(values.get(name), int)) for name in _class_columns(report)
-                               if name != leading]})
+        rows.append(
+            {
+                "label": label,
+                "lead": values.get(leading),
+                "low": interval[0],
+                "high": interval[1],
+                "cells": [
+                    (values.get(name), isinstance(values.get(name), int))
+                    for name in _class_columns(report)
+                    if name != leading
+                ],
+            }
+        )
     return sorted(rows, key=lambda row: (row["lead"] is None, row["lead"]))

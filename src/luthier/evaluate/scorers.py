@@ -29,8 +29,7 @@ class AccuracyScorer:
 
     def update(self, predictions: Sequence[Prediction], references: Sequence[Any]) -> None:
         self._right += sum(
-            prediction.label == reference
-            for prediction, reference in zip(predictions, references, strict=True)
+            prediction.label == reference for prediction, reference in zip(predictions, references, strict=True)
         )
         self._rows += len(references)
 

@@ -57,10 +57,7 @@ class WorstErrors:
     def _both(self, sample: Sample, prediction: Prediction) -> tuple[Any, Any]:
         target: Any = sample.target
         if self._task == "regress":
-            pair = [
-                values[0] if len(values) == 1 else list(values)
-                for values in (numbers(target), answer(prediction))
-            ]
+            pair = [values[0] if len(values) == 1 else list(values) for values in (numbers(target), answer(prediction))]
             return pair[0], pair[1]
         if self._task == "extract":
             return _spans(sample.text, target), _spans(sample.text, prediction.spans or ())

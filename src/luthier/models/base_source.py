@@ -33,16 +33,12 @@ class BaseSource:
     embedding_pooling: str = "mean"
 
 
-def from_folder(
-    path: Path, *, name: str, hub_id: str = "", revision: str = "", licence: str = ""
-) -> BaseSource:
+def from_folder(path: Path, *, name: str, hub_id: str = "", revision: str = "", licence: str = "") -> BaseSource:
     """A checked folder in the Hugging Face layout as a `BaseSource`."""
     check_folder(path)
     weights = sorted(path.glob("*.safetensors"))
     if not weights:
-        pickled = sorted(
-            item.name for item in path.iterdir() if item.suffix in (".bin", ".pt", ".pth", ".ckpt")
-        )
+        pickled = sorted(item.name for item in path.iterdir() if item.suffix in (".bin", ".pt", ".pth", ".ckpt"))
         raise ModelError(
             f"the weights are pickle files ({', '.join(pickled)}), which can run code when they are opened."
             if pickled

@@ -72,9 +72,7 @@ def build(
             config.id2label = dict(enumerate(outputs))
             config.label2id = {name: index for index, name in enumerate(outputs)}
             config.problem_type = _problem_type(task, several_labels)
-            auto: Any = (
-                AutoModelForTokenClassification if task == "extract" else AutoModelForSequenceClassification
-            )
+            auto: Any = AutoModelForTokenClassification if task == "extract" else AutoModelForSequenceClassification
             backbone, drawn = _load(auto, source, config, from_scratch, {})
             head = None
         else:

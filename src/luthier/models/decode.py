@@ -70,9 +70,7 @@ def decode(
     return _single(values, labels, temperature, threshold)
 
 
-def _single(
-    logits: Array, labels: Sequence[str], temperature: float, threshold: Threshold
-) -> list[Prediction]:
+def _single(logits: Array, labels: Sequence[str], temperature: float, threshold: Threshold) -> list[Prediction]:
     probabilities = softmax(logits / temperature)
     least = float(threshold) if isinstance(threshold, int | float) else 0.0
     answers = []
@@ -90,13 +88,9 @@ def _single(
     return answers
 
 
-def _several(
-    logits: Array, labels: Sequence[str], temperature: float, threshold: Threshold
-) -> list[Prediction]:
+def _several(logits: Array, labels: Sequence[str], temperature: float, threshold: Threshold) -> list[Prediction]:
     probabilities = sigmoid(logits / temperature)
-    least = np.broadcast_to(
-        np.asarray(0.5 if threshold is None else threshold, dtype=np.float64), (len(labels),)
-    )
+    least = np.broadcast_to(np.asarray(0.5 if threshold is None else threshold, dtype=np.float64), (len(labels),))
     answers = []
     for row in probabilities:
         order = [int(index) for index in np.argsort(-row, kind="stable") if row[index] >= least[index]]
@@ -120,9 +114,7 @@ def _numbers(logits: Array, mean: Sequence[float] | None, std: Sequence[float] |
     return [Prediction(score=float(row[0]), values=tuple(row.tolist())) for row in values]
 
 
-def _spans(
-    logits: Array, encoded: Encoded, labels: Sequence[str], text: str, temperature: float
-) -> Prediction:
+def _spans(logits: Array, encoded: Encoded, labels: Sequence[str], text: str, temperature: float) -> Prediction:
     probabilities = softmax(logits / temperature)
     tags = probabilities.argmax(axis=-1).tolist()
     spans = decode_spans(tags, encoded.offsets, labels, text, probabilities.max(axis=-1).tolist())

@@ -51,9 +51,7 @@ def layout_of(model: TaskModel) -> str:
     return "peft" if kind in ("lora", "ia3", "prefix") else "transformers"
 
 
-def save(
-    model: TaskModel, tokenizer: Tokenizer, source: BaseSource, folder: Path, *, extras: dict[str, Any]
-) -> None:
+def save(model: TaskModel, tokenizer: Tokenizer, source: BaseSource, folder: Path, *, extras: dict[str, Any]) -> None:
     """Write the model into `folder`, which exists (the caller makes it appear at once and whole).
 
     `extras` go into luthier.json; known keys: max_length, cut, temperature, thresholds,

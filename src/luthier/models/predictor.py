@@ -71,9 +71,7 @@ class TunedModel:
             encoded = self._encode(window)
             yield from decode(
                 self.task,
-                self._rows(encoded, batch)
-                if self.task == "extract"
-                else np.stack(self._rows(encoded, batch)),
+                self._rows(encoded, batch) if self.task == "extract" else np.stack(self._rows(encoded, batch)),
                 self.labels,
                 several_labels=self.model.several_labels,
                 temperature=self.settings["temperature"],
@@ -86,15 +84,11 @@ class TunedModel:
 
     def logits(self, texts: Sequence[TextInput], *, batch: int = 32) -> npt.NDArray[np.float32]:
         """The raw outputs [N, C]; for extract [N, L, C] with NaN after a text's end."""
-        rows = [
-            row for window in self._windows(texts, batch) for row in self._rows(self._encode(window), batch)
-        ]
+        rows = [row for window in self._windows(texts, batch) for row in self._rows(self._encode(window), batch)]
         outputs = len(self.model.outputs)
         if self.task != "extract":
             return np.stack(rows) if rows else np.zeros((0, outputs), dtype=np.float32)
-        padded = np.full(
-            (len(rows), max((len(row) for row in rows), default=0), outputs), np.nan, dtype=np.float32
-        )
+        padded = np.full((len(rows), max((len(row) for row in rows), default=0), outputs), np.nan, dtype=np.float32)
         for index, row in enumerate(rows):
             padded[index, : len(row)] = row
         return padded
@@ -123,9 +117,7 @@ class TunedModel:
         rows: dict[int, npt.NDArray[np.float32]] = {}
         for begin in range(0, len(order), batch):
             chosen = order[begin : begin + batch]
-            ids, mask, types = (
-                part.to(device) for part in pad([encoded[i] for i in chosen], self.tokenizer.pad_id)
-            )
+            ids, mask, types = (part.to(device) for part in pad([encoded[i] for i in chosen], self.tokenizer.pad_id))
             logits = self.model(ids, mask, types if self.tokenizer.uses_type_ids else None).cpu().numpy()
             for index, row in zip(chosen, logits, strict=True):
                 rows[index] = row[: len(encoded[index].ids)] if self.task == "extract" else row

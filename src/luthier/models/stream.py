@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from luthier.models.stream_attention import StreamLayout, attention_backward, attention_forward
+from luthier.models.stream_last import FirstTokenLayerFunction
 from luthier.models.stream_linear import FusedLinear, LinearPart
 from luthier.models.task_model import TaskModel
 
@@ -35,15 +36,11 @@ def supports(model: TaskModel) -> bool:
         return False
     if model.method.kind not in ("full", "head", "bitfit", "lora") or getattr(model.method, "dora", False):
         return False
-    if (
-        getattr(model.method, "dropout", 0.0)
-        or config.hidden_dropout_prob
-        or config.attention_probs_dropout_prob
-    ):
+    if getattr(model.method, "dropout", 0.0) or config.hidden_dropout_prob or config.attention_probs_dropout_prob:
         return False
     if config.is_decoder or next(model.parameters()).device.type != "cpu":
         return False
-    return getattr(config, "embedding_size", config.hidden_size) == config.hidden_size
+    return bool(getattr(config, "embedding_size", config.hidden_size) == config.hidden_size)
 
 
 def _part(module: Any) -> LinearPart:
@@ -78,15 +75,15 @@ class _Norm:
         return dx, [g for g, need in zip((dweight, dbias), needs[1:], strict=True) if need]
 
 
-class _Layer:
+class Layer:
     """The parts of one stock block, and the order of its trained parameters."""
 
     def __init__(self, block: Any, heads: int) -> None:
         attention = block.attention
         self.heads = heads
-        self.qkv = FusedLinear(
-            [_part(m) for m in (attention.self.query, attention.self.key, attention.self.value)]
-        )
+        query, key, value = (_part(m) for m in (attention.self.query, attention.self.key, attention.self.value))
+        self.qkv = FusedLinear([query, key, value])
+        self.q, self.kv = FusedLinear([query]), FusedLinear([key, value])
         self.out = FusedLinear([_part(attention.output.dense)])
         self.norm1 = _Norm(attention.output.LayerNorm)
         self.up = FusedLinear([_part(block.intermediate.dense)])
@@ -102,9 +99,7 @@ class _LayerFunction(torch.autograd.Function):
     """One block: x [T, D] -> [T, D]."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, layer: _Layer, layout: StreamLayout, keep: bool, *trained: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, layer: Layer, layout: StreamLayout, keep: bool, *trained: Tensor) -> Tensor:
         qkv, qkv_weight = layer.qkv.forward(x)
         context, heads, probabilities = attention_forward(qkv, layout, layer.heads)
         attended, out_weight = layer.out.forward(context)
@@ -125,7 +120,7 @@ class _LayerFunction(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        layer: _Layer = ctx.layer
+        layer: Layer = ctx.layer
         qkv_weight, out_weight, up_weight, down_weight = ctx.weights
         x, heads, probabilities, context, attended, mean1, rstd1, hidden, wide, active = ctx.kept
         narrow, mean2, rstd2 = ctx.top
@@ -148,12 +143,10 @@ class StreamEncoder:
 
     def __init__(self, model: TaskModel) -> None:
         self.model = model
-        self.layers = [_Layer(block, model.config.num_attention_heads) for block in model.layers]
+        self.layers = [Layer(block, model.config.num_attention_heads) for block in model.layers]
         self.first_position = model.config.pad_token_id + 1 if model.config.model_type == "roberta" else 0
 
-    def embed(
-        self, ids_T: Tensor, types_T: Tensor, layout: StreamLayout, words_TD: Tensor | None = None
-    ) -> Tensor:
+    def embed(self, ids_T: Tensor, types_T: Tensor, layout: StreamLayout, words_TD: Tensor | None = None) -> Tensor:
         """The input of the first block [T, D]; `words_TD` replaces the looked-up word vectors."""
         e: Any = self.model.embeddings
         words = e.word_embeddings(ids_T) if words_TD is None else words_TD
@@ -168,10 +161,23 @@ class StreamEncoder:
             hidden_TD = self.run_one(hidden_TD, layer, layout)
         return hidden_TD
 
-    def run_one(self, hidden_TD: Tensor, layer: _Layer, layout: StreamLayout) -> Tensor:
+    def run_pooled(self, hidden_TD: Tensor, layout: StreamLayout, start: int = 0) -> Tensor:
+        """`pool(run(...))`; where only first tokens are read, the last block is computed only there."""
+        if self.model.task == "extract" or self.model.pooling == "mean" or start == len(self.layers):
+            return self.pool(self.run(hidden_TD, layout, start), layout)
+        for layer in self.layers[start:-1]:
+            hidden_TD = self.run_one(hidden_TD, layer, layout)
+        last = self.layers[-1]
+        keep = torch.is_grad_enabled() and (hidden_TD.requires_grad or bool(last.trained))
+        result: Tensor = FirstTokenLayerFunction.apply(hidden_TD, last, layout, keep, *last.trained)
+        return result
+
+    def run_one(self, hidden_TD: Tensor, layer: Layer, layout: StreamLayout) -> Tensor:
         """One block; what its backward needs is kept only when there will be one."""
         keep = torch.is_grad_enabled() and (hidden_TD.requires_grad or bool(layer.trained))
-        result: Tensor = _LayerFunction.apply(hidden_TD, layer, layout, keep, *layer.trained)
+        result: Tensor = _LayerFunction.apply(  # type: ignore[no-untyped-call]
+            hidden_TD, layer, layout, keep, *layer.trained
+        )
         return result
 
     def pool(self, hidden_TD: Tensor, layout: StreamLayout) -> Tensor:

@@ -75,19 +75,13 @@ def _rows_at_once(longest: int, heads: int) -> int:
     return max(1, KEEP_BYTES // (4 * heads * longest * longest))
 
 
-def attention_forward(
-    qkv_T3D: Tensor, layout: StreamLayout, heads: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
+def attention_forward(qkv_T3D: Tensor, layout: StreamLayout, heads: int) -> tuple[Tensor, Tensor, Tensor | None]:
     """(context [T, D], heads [3, B * H, L, E], probabilities or None) for `attention_backward`."""
     rows, longest = len(layout.lengths), layout.longest
     width = qkv_T3D.shape[1] // (3 * heads)
     grid = layout.to_grid(qkv_T3D)
     # one copy brings the heads side by side for the batched products
-    qkv = (
-        grid.view(rows, longest, 3, heads, width)
-        .permute(2, 0, 3, 1, 4)
-        .reshape(3, rows * heads, longest, width)
-    )
+    qkv = grid.view(rows, longest, 3, heads, width).permute(2, 0, 3, 1, 4).reshape(3, rows * heads, longest, width)
     at_once = _rows_at_once(longest, heads)
     if rows <= at_once:
         probabilities = _probabilities(qkv[0], qkv[1], layout.bias, heads)
@@ -98,9 +92,7 @@ def attention_forward(
         for begin in range(0, rows, at_once):
             part = slice(begin * heads, (begin + at_once) * heads)
             bias = None if layout.bias is None else layout.bias[begin : begin + at_once]
-            torch.bmm(
-                _probabilities(qkv[0, part], qkv[1, part], bias, heads), qkv[2, part], out=context[part]
-            )
+            torch.bmm(_probabilities(qkv[0, part], qkv[1, part], bias, heads), qkv[2, part], out=context[part])
     merged = context.view(rows, heads, longest, width).transpose(1, 2).reshape(rows * longest, heads * width)
     return layout.from_grid(merged), qkv, kept
 

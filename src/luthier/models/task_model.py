@@ -144,15 +144,11 @@ class TaskModel(nn.Module):
             if "original_module" not in name.split(".")
         ]
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """Logits, float32."""
         return self.readout(self.encode(input_ids, attention_mask, token_type_ids), attention_mask)
 
-    def encode(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """The last hidden states [B, L, D], by the transformers model itself."""
         inputs: dict[str, Any] = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.family.type_ids and token_type_ids is not None:
@@ -166,17 +162,13 @@ class TaskModel(nn.Module):
             hidden: Tensor = self.trunk(**inputs).last_hidden_state
         return hidden
 
-    def embed(
-        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> Tensor:
+    def embed(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None) -> Tensor:
         """The input of the first block [B, L, D]."""
         types = token_type_ids if self.family.type_ids else None
         with self._autocast(input_ids):
             return self.family.embed(self.trunk, input_ids, attention_mask, types)
 
-    def run_blocks(
-        self, hidden_BLD: Tensor, attention_mask: Tensor, start: int = 0, stop: int | None = None
-    ) -> Tensor:
+    def run_blocks(self, hidden_BLD: Tensor, attention_mask: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Blocks `start` to `stop` (exclusive; None = the last, with the final norm) on hidden states.
 
         ``run_blocks(embed(x), mask)`` equals ``encode(x)``; not for a prefix, which needs `encode`.

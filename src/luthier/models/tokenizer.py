@@ -61,9 +61,7 @@ class Tokenizer:
         """Whether the base model tells the two texts of a pair apart by type ids."""
         return self._uses_type_ids
 
-    def encode(
-        self, texts: Sequence[TextInput], *, max_length: int | None = None, cut: Side = "end"
-    ) -> list[Encoded]:
+    def encode(self, texts: Sequence[TextInput], *, max_length: int | None = None, cut: Side = "end") -> list[Encoded]:
         """Encode a batch; what is longer than `max_length` tokens loses its `cut` side.
 
         Special tokens stay; of a pair the longer text is cut first (transformers' longest_first).
@@ -163,9 +161,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 def _encoded(encoding: Encoding, text: str, full_length: int) -> Encoded:
     offsets = encoding.offsets
     if None in encoding.sequence_ids or 1 in encoding.sequence_ids:
-        offsets = [
-            pair if which == 0 else (0, 0) for pair, which in zip(offsets, encoding.sequence_ids, strict=True)
-        ]
+        offsets = [pair if which == 0 else (0, 0) for pair, which in zip(offsets, encoding.sequence_ids, strict=True)]
     return Encoded(
         ids=encoding.ids,
         type_ids=encoding.type_ids,

@@ -12,9 +12,7 @@ from luthier.models.task_model import TaskModel
 
 def trainable_summary(model: TaskModel) -> tuple[int, int]:
     """(parameters that train, all parameters); the untrained copies that PEFT keeps do not count."""
-    counted = [
-        parameter for name, parameter in model.named_parameters() if "original_module" not in name.split(".")
-    ]
+    counted = [parameter for name, parameter in model.named_parameters() if "original_module" not in name.split(".")]
     return sum(p.numel() for p in counted if p.requires_grad), sum(p.numel() for p in counted)
 
 
@@ -37,17 +35,13 @@ def frozen_boundary(model: TaskModel) -> int:
 
 def trainable_state(model: TaskModel) -> dict[str, Tensor]:
     """The tensors that train, by name, detached but not copied. (No family has buffers that change.)"""
-    return {
-        name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad
-    }
+    return {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def load_trainable_state(model: TaskModel, state: Mapping[str, Tensor]) -> None:
     """Put `state` back, in place; names and shapes must be exactly those of the model."""
     own = trainable_state(model)
-    wrong = sorted(set(own) ^ set(state)) or sorted(
-        name for name in own if own[name].shape != state[name].shape
-    )
+    wrong = sorted(set(own) ^ set(state)) or sorted(name for name in own if own[name].shape != state[name].shape)
     if wrong:
         raise ModelError(
             f"the saved tensors are not those of this model ({len(wrong)} differ, the first is {wrong[0]}).",

@@ -67,9 +67,7 @@ def save_checkpoint(
         for name, data in members.items():
             durable.write_bytes(folder / name, data)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
-        durable.write_json(
-            folder / STATE, {"progress": asdict(progress), "sha256": hashes, "identity": identity}
-        )
+        durable.write_json(folder / STATE, {"progress": asdict(progress), "sha256": hashes, "identity": identity})
     prune(run, progress.best_step)
     return target
 

@@ -39,8 +39,12 @@ class FrozenEncoder:
 
     def __call__(self, texts: Sequence[TextInput]) -> NDArray[np.float32]:
         """Embed `texts`, in order."""
-        samples = (Sample(text, None, "a") if isinstance(text, str) else Sample(text[0], text[1], "a") for text in texts)
-        table = encode_samples(samples, self._tokenizer, TargetCoder("classify", ("a", "b")), max_length=self._max_length)
+        samples = (
+            Sample(text, None, "a") if isinstance(text, str) else Sample(text[0], text[1], "a") for text in texts
+        )
+        table = encode_samples(
+            samples, self._tokenizer, TargetCoder("classify", ("a", "b")), max_length=self._max_length
+        )
         everything = np.arange(len(table))
         cache = None
         if len(table) > 1024:

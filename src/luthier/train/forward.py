@@ -47,10 +47,8 @@ class Forward:
     def __call__(self, batch: Batch, cached: Tensor | None = None) -> Tensor:
         """Logits; `cached` is what `at_boundary` gave for these rows."""
         if self.encoder is not None:
-            logits = self._stream(batch, cached, self.encoder)
-        else:
-            logits = self._padded(batch, cached)
-        return logits
+            return self._stream(batch, cached, self.encoder)
+        return self._padded(batch, cached)
 
     def _stream(self, batch: Batch, cached: Tensor | None, encoder: StreamEncoder) -> Tensor:
         layers = len(encoder.layers)
@@ -59,12 +57,11 @@ class Forward:
             words = None
             if self.vocabulary is not None and torch.is_grad_enabled():
                 words = self.vocabulary.words(batch.ids_T)
-            hidden = encoder.run(encoder.embed(batch.ids_T, batch.types_T, layout, words), layout)
+            pooled = encoder.run_pooled(encoder.embed(batch.ids_T, batch.types_T, layout, words), layout)
         elif self.boundary < layers:
-            hidden = encoder.run(cached, layout, self.boundary)
+            pooled = encoder.run_pooled(cached, layout, self.boundary)
         else:
-            hidden = cached
-        pooled = hidden if cached is not None and self.boundary == layers else encoder.pool(hidden, layout)
+            pooled = cached
         if self.model.task == "extract" and pooled.dim() == 2:
             pooled = pooled.unsqueeze(0)
         logits = self.model.classify(pooled)
@@ -90,14 +87,16 @@ class Forward:
     def at_boundary(self, batch: Batch) -> Tensor:
         """What never changes: pooled vectors [B, D] when only the head trains (extract: [T, D]),
         else the hidden states below the lowest trained layer [T, D]; float32 on the CPU."""
-        model, layers, whole = self.model, len(self.model.layers), self.boundary == len(self.model.layers)
+        model, whole = self.model, self.boundary == len(self.model.layers)
         if self.encoder is not None:
             layout = StreamLayout.of(batch.lengths)
             hidden = self.encoder.embed(batch.ids_T, batch.types_T, layout)
+            if whole:
+                pooled = self.encoder.run_pooled(hidden, layout)
+                return pooled[0] if model.task == "extract" else pooled
             for layer in self.encoder.layers[: self.boundary]:
                 hidden = self.encoder.run_one(hidden, layer, layout)
-            pooled = self.encoder.pool(hidden, layout) if whole else hidden
-            return pooled[0] if whole and model.task == "extract" else pooled
+            return hidden
         ids, mask, types = (part.to(self.device) for part in batch.padded(self.pad_id))
         if whole:
             hidden = model.encode(ids, mask, types)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from types import TracebackType
 
-from luthier.core.durable import AppendLog
+from luthier.core.durable import AppendLog, write_text
 from luthier.core.events import Event, Listener
-from luthier.core.rundir import RunDir
+from luthier.core.rundir import RunDir, read_jsonl
 
 
 class Journal:
     """A listener that writes events.jsonl and metrics.jsonl and passes everything on."""
 
     def __init__(self, run: RunDir, listener: Listener) -> None:
-        self._listener = listener
+        self._run, self._listener = run, listener
         self._events = AppendLog(run.events_jsonl)
         self._metrics = AppendLog(run.metrics_jsonl)
 
@@ -26,6 +27,18 @@ class Journal:
             self._events.append(event.to_dict())
             self._events.sync()
         self._listener(event)
+
+    def rewind(self, step: int, judged: set[int]) -> None:
+        """Forget steps after `step` and evaluations not at `judged`: a killed run wrote them after its
+        last checkpoint, and the run that goes on writes them again."""
+        self._metrics.close()
+        kept = [
+            json.dumps(line, ensure_ascii=False) + "\n"
+            for line in read_jsonl(self._run.metrics_jsonl)
+            if (line["step"] in judged if line["kind"] == "evaluation" else line["step"] <= step)
+        ]
+        write_text(self._run.metrics_jsonl, "".join(kept))
+        self._metrics = AppendLog(self._run.metrics_jsonl)
 
     def __enter__(self) -> Journal:
         return self

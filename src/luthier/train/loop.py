@@ -147,7 +147,11 @@ class Loop:
                 progress.best_value, progress.best_loss = judged.value, judged.loss
         progress.seconds += clock.monotonic() - began
         if better:
-            progress.best_step, progress.best_epoch, progress.evaluations_without_better = progress.step, progress.epoch, 0
+            progress.best_step, progress.best_epoch, progress.evaluations_without_better = (
+                progress.step,
+                progress.epoch,
+                0,
+            )
         else:
             progress.evaluations_without_better += 1
         patience = self.spec.patience
@@ -188,7 +192,11 @@ class Loop:
         """T1: a non-finite step was refused; go back to the last good state with half the rate."""
         assert self._good is not None
         step, count = self.progress.step + 1, self.progress.rollbacks + 1
-        cause = f"the loss of step {step} is {loss}" if not math.isfinite(loss) else f"the gradient of step {step} is not finite"
+        cause = (
+            f"the loss of step {step} is {loss}"
+            if not math.isfinite(loss)
+            else f"the gradient of step {step} is not finite"
+        )
         if count >= MOST_ROLLBACKS:
             raise TrainingError(
                 f"training diverged: {cause}, for the third time.",

@@ -86,10 +86,8 @@ class Preflight:
 
     def _targets(self) -> Gate:
         weights, rows = self.table.weights, len(self.table)
-        if self.runner.task.per_token:
-            sums = np.add.reduceat(weights, self.table.target_starts[:-1])
-        else:
-            sums = weights
+        per_token = self.runner.task.per_token
+        sums = np.add.reduceat(weights, self.table.target_starts[:-1]) if per_token else weights
         learned = int((sums > 0).sum())
         ok = learned > 0 and bool(np.isfinite(self.table.targets).all())
         return Gate(
@@ -103,8 +101,7 @@ class Preflight:
         what = f"{dropped} rows dropped" if policy == "drop" else f"{cut} rows lose their {policy}"
         detail = (
             f"tokens per row: median {int(np.median(lengths))}, 95 % up to {int(np.percentile(lengths, 95))}, "
-            f"longest {self.table.longest}; "
-            + (f"{what} ({share:.1%})" if cut or dropped else "nothing is cut")
+            f"longest {self.table.longest}; " + (f"{what} ({share:.1%})" if cut or dropped else "nothing is cut")
         )
         return Gate(
             "G3", "length", share <= 0.5, detail,

@@ -119,7 +119,7 @@ def _train(
     recipe: Recipe,
     run: RunDir,
     scorer_for: ScorerFor,
-    listener: Listener,
+    listener: Journal,
     resume: bool,
     from_scratch: bool,
     preflight: bool,
@@ -167,9 +167,11 @@ def _train(
         if forward.vocabulary is not None:
             forward.vocabulary.reload(progress.decayed)
         optimizer.load_state(moments)
-        _reopen(progress, spec.epochs)
+        _reopen(progress, spec.epochs, spec.patience)
+        listener.rewind(progress.step, {entry["step"] for entry in progress.history})
         listener(Event("message", f"Going on from step {progress.step} (epoch {progress.epoch + 1})."))
     elif resume:
+        listener.rewind(0, set())
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
 
     validator = None
@@ -178,9 +180,7 @@ def _train(
     if spec.cache:
         _open_caches(runner, table, validator, source, from_scratch, spec.seed, listener)
     with stop_flag() as should_stop:
-        Loop(
-            run, spec, runner, optimizer, table, validator, listener, progress, identity, should_stop
-        ).run()
+        Loop(run, spec, runner, optimizer, table, validator, listener, progress, identity, should_stop).run()
     if progress.best_step:
         load_trainable_state(model, load_best(run, progress, identity))
         forward.vocabulary = None  # the model's own embedding now holds the best words
@@ -201,7 +201,19 @@ def _train(
     listener(Event("finished", f"Trained {progress.step} steps; the state after epoch {progress.best_epoch} is kept.",
                    data={"best_epoch": progress.best_epoch, "best_step": progress.best_step}))  # fmt: skip
     return Trained(
-        run, recipe, prepared, source, model, tokenizer, coder, progress, validator, runner, cost, table.dropped, warnings
+        run,
+        recipe,
+        prepared,
+        source,
+        model,
+        tokenizer,
+        coder,
+        progress,
+        validator,
+        runner,
+        cost,
+        table.dropped,
+        warnings,
     )
 
 
@@ -229,10 +241,9 @@ def _settle(
     for warning in warnings:
         listener(Event("message", warning, "warn"))
     rows = prepared.description["rows"]
-    listener(
-        Event("message", f"{prepared.task} on {source.name}: " + ", ".join(f"{n:,} {part} rows" for part, n in rows.items()),
-              data={"reasons": reasons, "recipe": recipe.model_dump()})
-    )  # fmt: skip
+    counts = ", ".join(f"{n:,} {part} rows" for part, n in rows.items())
+    chosen = {"reasons": reasons, "recipe": recipe.model_dump()}
+    listener(Event("message", f"{prepared.task} on {source.name}: {counts}", data=chosen))
     return recipe, warnings
 
 
@@ -257,18 +268,20 @@ def _model(
     if recipe.method.kind in _FRESH:
         model.eval()
         task = make_task(coder, table, "none")
-        probe_runner = StepRunner(Forward(model, tokenizer.pad_id, stream=False), task, batch_size=8, max_tokens=MAX_TOKENS)
+        probe_runner = StepRunner(
+            Forward(model, tokenizer.pad_id, stream=False), task, batch_size=8, max_tokens=MAX_TOKENS
+        )
         with torch.no_grad():
             before = probe_runner.forward(Preflight(probe_runner, table, lambda event: None).probe())
     methods.apply(model, recipe.method, recipe.freeze)
     return model.to("cuda" if torch.cuda.is_available() else "cpu"), before
 
 
-def _reopen(progress: Progress, epochs: int) -> None:
+def _reopen(progress: Progress, epochs: int, patience: int) -> None:
     """More epochs than planned before: somebody asked for them, so patience starts anew."""
     if epochs > progress.planned_epochs:
-        progress.stopped_early = False
         progress.evaluations_without_better = 0
+    progress.stopped_early = bool(patience) and progress.evaluations_without_better >= patience
 
 
 def _open_caches(
@@ -285,10 +298,10 @@ def _open_caches(
     if forward.boundary < 1:
         return
     base = {"sha256": source.sha256, "scratch_seed": seed if from_scratch else None}
-    size = {"batch_size": 64, "max_tokens": MAX_TOKENS}
-    runner.cache = TrunkCache.open(forward, table, base=base, **size)
+    rows = 64
+    runner.cache = TrunkCache.open(forward, table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
     if validator is not None and runner.cache is not None:
-        validator.cache = TrunkCache.open(forward, validator.table, base=base, **size)
+        validator.cache = TrunkCache.open(forward, validator.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
     if runner.cache is None:
         listener(Event("message", "The frozen layers are not cached: the disk has too little room.", "warn"))
         return

@@ -55,7 +55,7 @@ class StepRunner:
         total = 0.0
         for index, batch in enumerate(batches):
             if seed is not None:
-                torch.manual_seed(seed * 1_000_003 + index)
+                torch.manual_seed((seed * 1_000_003 + index) % 2**63)  # more is refused
             cached = None if self.cache is None else self.cache.rows(batch.rows)
             logits = self.forward(batch, cached)
             device = logits.device

@@ -27,6 +27,8 @@ DISK_SHARE = 0.25
 """Of the free space, at most this much for one cache."""
 KEEP_BYTES = 20 << 30
 """All caches together; the least recently used go first."""
+ABANDONED_SECONDS = 86_400.0
+"""A temporary folder of this age is not being written any more; a younger one may be another run's."""
 
 
 def cache_folder() -> Path:
@@ -74,9 +76,9 @@ class TrunkCache:
             return None
         whole = forward.boundary == len(model.layers)
         key = fingerprint(
-            FORMAT, base, table.fingerprint(), forward.boundary, model.pooling if whole else "", model.task == "extract",
-            model.precision, forward.way, str(forward.device.type), torch.__version__, batch_size, max_tokens,
-            torch.get_num_threads(),
+            FORMAT, base, table.fingerprint(), forward.boundary, model.pooling if whole else "",
+            model.task == "extract", model.precision, forward.way, str(forward.device.type), torch.__version__,
+            batch_size, max_tokens, torch.get_num_threads(),
         )  # fmt: skip
         folder = root / key
         reused = (folder / "vectors.npy").is_file()
@@ -104,7 +106,7 @@ class TrunkCache:
         with durable.atomic_folder(folder) as temporary:
             array = durable.create_array(temporary / "vectors.npy", shape)
             for rows in plan_inference(table.lengths, batch_size, max_tokens):
-                vectors = forward.at_boundary(collate(table, rows, per_token=False))
+                vectors = forward.at_boundary(collate(table, rows, per_token=forward.model.task == "extract"))
                 index = flat_index(table.starts, rows) if forward.cached_per_token else rows
                 array[index] = vectors.numpy()
                 done += len(rows)
@@ -115,7 +117,7 @@ class TrunkCache:
 
 def _forget_old(root: Path, keep: Path) -> None:
     """Remove the least recently used caches above `KEEP_BYTES`."""
-    durable.sweep(root)
+    durable.sweep(root, older_than_seconds=ABANDONED_SECONDS)
     found = sorted(
         (path for path in root.iterdir() if path.is_dir() and path != keep), key=lambda path: -path.stat().st_mtime
     )

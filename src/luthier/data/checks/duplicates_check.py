@@ -55,9 +55,7 @@ class Duplicates:
                 yield table.finding(row, "duplicate", "warning", message, "Remove one of them.", other)
             else:
                 message = f"the same text as {table.name(other, row)} but for case, spaces or punctuation."
-                yield table.finding(
-                    row, "duplicate_normalised", "warning", message, "Remove one of them.", other
-                )
+                yield table.finding(row, "duplicate_normalised", "warning", message, "Remove one of them.", other)
 
     def _answers(self) -> str:
         return {"classify": "with another label", "regress": "with another score"}.get(

@@ -86,9 +86,7 @@ class Labels:
                 yield self._whole(
                     "no_spans", "no row has a span, so there is nothing to learn.", "Mark spans in some rows."
                 )
-        elif not counts or (
-            len(counts) == 1 and not (self._context.several_labels and not self._same_target)
-        ):
+        elif not counts or (len(counts) == 1 and not (self._context.several_labels and not self._same_target)):
             only = f"only one class, {short(next(iter(counts)))}" if counts else "no class"
             yield self._whole(
                 "one_class",
@@ -113,9 +111,7 @@ class Labels:
 
     def _counts(self) -> dict[str, int]:
         """Rows of train by label, most frequent first."""
-        found = {
-            name: facts.rows[TRAIN] for name, facts in self._context.labels.items() if TRAIN in facts.rows
-        }
+        found = {name: facts.rows[TRAIN] for name, facts in self._context.labels.items() if TRAIN in facts.rows}
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     def _whole(self, code: str, message: str, remedy: str) -> Finding:
@@ -141,9 +137,7 @@ class Labels:
                 return
             first = self._context.labels[name].first
             if count < SINGLE:
-                message = (
-                    f"the label {short(name)} has a single row, so it can be learned or tested but not both."
-                )
+                message = f"the label {short(name)} has a single row, so it can be learned or tested but not both."
             else:
                 message = f"the label {short(name)} has only {count} rows; most models miss such a class."
             remedy = f"Collect {FEW} rows or more, or join it with another label."

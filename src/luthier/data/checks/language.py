@@ -88,8 +88,7 @@ class Languages:
                     index,
                     "language_outlier",
                     "info",
-                    f"this looks like {NAMES.get(language, language)}; "
-                    f"most rows are in {NAMES.get(usual, usual)}.",
+                    f"this looks like {NAMES.get(language, language)}; most rows are in {NAMES.get(usual, usual)}.",
                     "Keep it if the model will get such texts, else leave it out.",
                     language=language,
                 )

@@ -96,9 +96,7 @@ class Tokens:
 
     def _flush(self) -> None:
         texts = [sample.input for sample in self._batch]
-        for sample, encoded in zip(
-            self._batch, self._encoder.encode(texts, max_length=self._limit), strict=True
-        ):
+        for sample, encoded in zip(self._batch, self._encoder.encode(texts, max_length=self._limit), strict=True):
             self._lengths.append(encoded.full_length)
             if encoded.full_length > self._limit and isinstance(sample.target, tuple):
                 seen = max((end for _, end in encoded.offsets), default=0)

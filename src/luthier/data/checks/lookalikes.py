@@ -80,11 +80,7 @@ class LabelLookalikes:
                 for other in seen.get(form, ()):
                     rare = counts[name] == 1 < counts[other] or counts[name] <= TYPO_SHARE * counts[other]
                     if rare and one_letter_apart(folded, other.casefold()):
-                        found = (
-                            other
-                            if found is None
-                            else min(found, other, key=lambda item: (-counts[item], item))
-                        )
+                        found = other if found is None else min(found, other, key=lambda item: (-counts[item], item))
             if found is not None:
                 yield self._lookalike(name, found, counts, "one letter")
             for form in forms:

@@ -25,9 +25,7 @@ _CARD = re.compile(
     r"|\d{13,19}"
     r")(?!\d)"
 )
-_NETWORK = re.compile(
-    r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3[068]\d{12}|35\d{14}|6\d{15,18}"
-)
+_NETWORK = re.compile(r"4(?:\d{12}|\d{15}|\d{18})|(?:5[1-5]|2[2-7])\d{14}|3[47]\d{13}|3[068]\d{12}|35\d{14}|6\d{15,18}")
 """First digits and lengths of the payment networks."""
 _IBAN = re.compile(r"(?<![A-Za-z0-9])([A-Za-z]{2}\d{2})")
 _PHONE = re.compile(
@@ -112,9 +110,7 @@ def kinds_of(text: str) -> set[str]:
         if not _within(match, taken) and _is_card(match.group()):
             found.add("card")
             taken.append(match.span())
-    if any(
-        not _within(match, taken) and not _CARD.fullmatch(match.group()) for match in _PHONE.finditer(text)
-    ):
+    if any(not _within(match, taken) and not _CARD.fullmatch(match.group()) for match in _PHONE.finditer(text)):
         found.add("phone")
     return found
 

@@ -25,9 +25,7 @@ class Preview:
     def see(self, index: int, sample: Sample) -> None:
         if self._context.part != TRAIN:
             return
-        if self._sample is None or (
-            self._context.task == "extract" and not self._sample.target and sample.target
-        ):
+        if self._sample is None or (self._context.task == "extract" and not self._sample.target and sample.target):
             self._sample = sample
 
     def finish(self) -> Iterator[Finding]:

@@ -29,11 +29,7 @@ def render(report: CheckReport) -> list[RenderableType]:
     if report.codes:
         parts += [_title("Findings"), *(_group(summary) for summary in report.codes)]
         if report.overflow:
-            where = (
-                f"in {report.findings_file}"
-                if report.findings_file
-                else "not kept; --findings FILE keeps them"
-            )
+            where = f"in {report.findings_file}" if report.findings_file else "not kept; --findings FILE keeps them"
             parts.append(_line(f"  {plural(report.overflow, 'more finding')}: {where}", "dim"))
     if report.sample is not None:
         parts += [_title(f"Row {report.sample['line']} as the model sees it"), _sample(report)]

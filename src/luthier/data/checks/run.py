@@ -101,10 +101,7 @@ def check(
     preview = Preview(context)
     checks = [made for make in CHECKS if (made := make(context, similar)) is not None]
     try:
-        counts = {
-            name: _read(name, dataset, context, similar, [*checks, preview])
-            for name, dataset in parts.items()
-        }
+        counts = {name: _read(name, dataset, context, similar, [*checks, preview]) for name, dataset in parts.items()}
         stats: dict[str, Any] = {
             "parts": counts,
             "columns": train.columns.to_dict(),
@@ -130,9 +127,7 @@ def check(
     )
 
 
-def _read(
-    name: str, dataset: Dataset, context: Context, similar: Similar, checks: list[Any]
-) -> dict[str, int]:
+def _read(name: str, dataset: Dataset, context: Context, similar: Similar, checks: list[Any]) -> dict[str, int]:
     """Show every row of one part to every check."""
     context.part = name
     context.table.begin(name)

@@ -96,9 +96,7 @@ class Similar:
             roots = clusters.roots()
             through = (near_leak < 0) & (normalised_leak < 0) & (parts[roots] < parts)
             near_leak[through] = roots[through]
-        return Alike(
-            exact, normalised, near, similarity, exact_leak, normalised_leak, near_leak, leak_similarity
-        )
+        return Alike(exact, normalised, near, similarity, exact_leak, normalised_leak, near_leak, leak_similarity)
 
 
 def _repeats(keys: NDArray[np.uint64], parts: NDArray[np.int8]) -> tuple[Indices, Indices]:
@@ -138,8 +136,6 @@ def _keep_best(
 ) -> None:
     better = similarity > best[second]
     first, second, similarity = first[better], second[better], similarity[better]
-    order = np.argsort(
-        similarity, kind="stable"
-    )  # of several assignments to one row the last, the best, stays
+    order = np.argsort(similarity, kind="stable")  # of several assignments to one row the last, the best, stays
     partner[second[order]] = first[order]
     best[second[order]] = similarity[order]

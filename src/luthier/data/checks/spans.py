@@ -38,9 +38,7 @@ class SpanBorders:
                     "span_whitespace",
                     "warning",
                     f"{shown} begins or ends with white space.",
-                    f"Write start {begin} and end {end}."
-                    if piece.strip()
-                    else "Remove it; it holds no word.",
+                    f"Write start {begin} and end {end}." if piece.strip() else "Remove it; it holds no word.",
                 )
             )
             return

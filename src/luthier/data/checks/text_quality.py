@@ -77,9 +77,7 @@ class TextQuality:
         if repaired == text:
             suggestion = "Read the original file again with its right encoding."
         else:
-            at = next(
-                (k for k, (one, other) in enumerate(zip(text, repaired, strict=False)) if one != other), 0
-            )
+            at = next((k for k, (one, other) in enumerate(zip(text, repaired, strict=False)) if one != other), 0)
             begin = max(0, at - 12)
             wrong, right = short(text[begin : at + 20], 32), short(repaired[begin : at + 20], 32)
             suggestion = f"Probably {wrong} should be {right}; read the original file again as UTF-8."

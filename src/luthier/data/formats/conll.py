@@ -123,11 +123,7 @@ class Conll:
                 self.path,
             )
         if not fields[0].strip():
-            return problem(
-                "empty_text", "this line has a tag but no token.", "Remove the line.", number, self.path
-            )
+            return problem("empty_text", "this line has a tag but no token.", "Remove the line.", number, self.path)
         if not _TAG.fullmatch(fields[-1]):
-            return problem(
-                "bad_tag", f"{fields[-1]!r} is no tag.", "Write O, B-Label or I-Label.", number, self.path
-            )
+            return problem("bad_tag", f"{fields[-1]!r} is no tag.", "Write O, B-Label or I-Label.", number, self.path)
         return None

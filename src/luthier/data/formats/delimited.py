@@ -143,9 +143,7 @@ class Delimited:
         self.dialect = find_dialect(lines, plain_name(path))
         self.name = "tsv" if self.dialect.delimiter == "\t" else "csv"
         rows = [row for row in self.dialect.reader(iter([f"{line}\n" for line in lines[:200]])) if any(row)]
-        mapped = [
-            item for value in columns.values() for item in (value if isinstance(value, list) else [value])
-        ]
+        mapped = [item for value in columns.values() for item in (value if isinstance(value, list) else [value])]
         positions = any(isinstance(item, int) or str(item).strip().isdigit() for item in mapped)
         known = known | {str(item).strip().lower() for item in mapped if not str(item).strip().isdigit()}
         self._has_header = has_header(rows[0], rows[1] if len(rows) > 1 else None, known, positions)

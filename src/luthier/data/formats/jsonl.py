@@ -35,9 +35,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(word: str) -> Any:
-    raise _Refused(
-        "bad_number", f"{word} is not a JSON number.", "Write a finite number, or leave the row out."
-    )
+    raise _Refused("bad_number", f"{word} is not a JSON number.", "Write a finite number, or leave the row out.")
 
 
 def _float(digits: str) -> float:
@@ -49,9 +47,7 @@ def _float(digits: str) -> float:
 
 def _int(digits: str) -> int:
     if len(digits) > 400:  # more than any double holds, and Python stops reading at 4,300 digits
-        raise _Refused(
-            "bad_number", f"this number has {len(digits):,} digits.", "Write it as a text if it is a name."
-        )
+        raise _Refused("bad_number", f"this number has {len(digits):,} digits.", "Write it as a text if it is a name.")
     return int(digits)
 
 

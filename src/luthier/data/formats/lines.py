@@ -52,9 +52,7 @@ def head(path: str) -> bytes:
                 code="broken_gzip",
             ) from None
     if not start:
-        raise DataError(
-            "this file is empty.", where=path, remedy="Give a file with rows in it.", code="empty_file"
-        )
+        raise DataError("this file is empty.", where=path, remedy="Give a file with rows in it.", code="empty_file")
     return start
 
 

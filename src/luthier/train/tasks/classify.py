@@ -10,13 +10,13 @@ from luthier.data.tokens import TokenTable
 
 
 class Classify:
-    """`balance` [C]: weight of each class (one label), or of its positives (several labels)."""
+    """`class_weights` [C]: weight of each class (one label), or of its positives (several labels)."""
 
     per_token = False
 
-    def __init__(self, several_labels: bool, balance: Tensor | None = None) -> None:
+    def __init__(self, several_labels: bool, class_weights: Tensor | None = None) -> None:
         self.several_labels = several_labels
-        self.balance = balance
+        self.class_weights = class_weights
 
     @staticmethod
     def balance(table: TokenTable, classes: int, several_labels: bool) -> list[float]:
@@ -33,10 +33,10 @@ class Classify:
         With several labels a row's loss is the mean over its C decisions. Class weights are scaled
         to mean 1 over the data ("balanced"), so dividing by the rows keeps the size of the loss.
         """
-        balance = None if self.balance is None else self.balance.to(logits.device)
+        balance = None if self.class_weights is None else self.class_weights.to(logits.device)
         if self.several_labels:
             losses = functional.binary_cross_entropy_with_logits(
-                logits, targets, reduction="none", pos_weight=balance
+                logits, targets.view_as(logits), reduction="none", pos_weight=balance
             ).mean(1)
         else:
             losses = functional.cross_entropy(logits, targets.long(), weight=balance, reduction="none")

@@ -1,0 +1,449 @@
+"""The whole journey from Python: train, report, load, predict, evaluate, resume; and what goes wrong."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "train"))
+
+from toy import Crash, rows, save_toy_base, write
+
+import luthier
+from luthier.core import durable
+from luthier.core.errors import DataError, LuthierError, ModelError, RecipeError, StorageError, UsageError
+from luthier.core.events import Event
+from luthier.core.rundir import RunDir
+
+KEYS = {
+    "task", "model", "method", "metrics", "baselines", "curves", "forgetting", "fairness", "data", "cost",
+    "environment", "warnings",
+}  # fmt: skip
+COST = {"seconds", "tokens", "tokens_per_second", "peak_memory_bytes", "trainable_parameters", "total_parameters"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The trunk cache of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUTHIER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_toy_base(tmp_path_factory.mktemp("toy"))
+
+
+class Journey:
+    """Files and a call with the quick settings of these tests."""
+
+    def __init__(self, folder: Path, base: Path) -> None:
+        self.folder, self.base = folder, base
+        self.train_file = write(folder / "train.jsonl", rows("classify", 80))
+        self.validation = write(folder / "validation.jsonl", rows("classify", 24, 1))
+        self.test_file = write(folder / "test.jsonl", rows("classify", 30, 2))
+
+    def train(self, **fields: Any) -> luthier.Run:
+        options: dict[str, Any] = {
+            "model": self.base, "task": "classify", "out": self.folder / "runs",
+            "data": {"train": str(self.train_file), "validation": str(self.validation), "test": str(self.test_file)},
+            "train__epochs": 2, "train__learning_rate": 3e-3, "train__batch_size": 8,
+            "evaluate__bootstrap": 100, "evaluate__baselines": ["majority"],
+        }  # fmt: skip
+        return luthier.train(**{**options, **fields})
+
+
+@pytest.fixture
+def journey(tmp_path: Path, tiny: Path) -> Journey:
+    return Journey(tmp_path, tiny)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Journey, luthier.Run]:
+    """One finished run that several tests look at."""
+    journey = Journey(tmp_path_factory.mktemp("done"), tiny)
+    run = journey.train(
+        train__epochs=6, method={"kind": "lora", "rank": 4}, evaluate__baselines=["majority", "tfidf", "frozen"]
+    )
+    return journey, run
+
+
+def test_public_names_are_not_hidden_by_rooms() -> None:
+    """Two rooms are called as two functions are; importing them must not change what a user calls."""
+    import luthier.evaluate.evaluation
+    import luthier.train.run
+
+    for name in luthier.__all__:
+        if name != "__version__":
+            assert callable(getattr(luthier, name)), name
+
+
+def test_the_run_and_its_metrics(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    assert run.path.parent == journey.folder / "runs"
+    assert run.path.name.endswith("train-lora")
+    assert run.metrics["accuracy"] > 0.9
+    assert run.seconds > 0
+    assert json.loads((run.path / "report.json").read_text()) == run.report
+    names = {path.name for path in run.path.iterdir()}
+    assert names >= {
+        "recipe.yaml", "events.jsonl", "metrics.jsonl", "checkpoints", "model", "report.json", "report.html",
+        "README.md", "data.json",
+    }  # fmt: skip
+    assert not [path for path in run.path.rglob("*") if path.name.startswith(durable.TEMPORARY_PREFIX)]
+    assert RunDir(run.path).status == "finished"
+
+
+def test_report_has_what_others_rely_on(done: tuple[Journey, luthier.Run]) -> None:
+    _, run = done
+    report = run.report
+    assert set(report) >= KEYS
+    assert set(report["cost"]) >= COST
+    assert all(report["cost"][key] is not None for key in COST)
+    assert report["cost"]["trainable_parameters"] < report["cost"]["total_parameters"]
+    cell = report["metrics"]["accuracy"]
+    assert cell["low"] <= cell["value"] <= cell["high"]
+    assert {"majority", "frozen"} <= set(report["baselines"])
+    assert len(report["baselines"]) == 3
+    assert report["baselines"]["majority"]["accuracy"]["value"] == pytest.approx(0.5)
+    assert report["rows"] == 30
+    assert {"rows", "sha256", "dropped", "duplicates", "leaks"} <= set(report["data"])
+    assert report["data"]["rows"] == {"train": 80, "validation": 24, "test": 30}
+    assert [point["epoch"] for point in report["curves"]] == list(range(1, len(report["curves"]) + 1))
+    assert {"step", "train_loss", "validation_loss"} <= set(report["curves"][0])
+    assert report["environment"]["torch"]
+    assert report["calibration"]["temperature"] > 0
+    assert report["comparisons"]
+
+
+def test_the_page_loads_nothing_from_elsewhere(done: tuple[Journey, luthier.Run]) -> None:
+    _, run = done
+    page = (run.path / "report.html").read_text()
+    assert "</html>" in page
+    assert not re.findall(r"<(?:script|img|iframe|link|source|object)[^>]*(?:src|href|data)=[\"']?(?!data:)[^\s>]+", page)
+    assert not re.search(r"url\(\s*[\"']?(?:https?:)?//|@import|fetch\(|XMLHttpRequest", page)
+    assert run.report["verdict"].split(".")[0][:20] in page
+
+
+def test_card_and_data(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    card = (run.path / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "luthier" in card
+    data = json.loads((run.path / "data.json").read_text())
+    assert data["labels"] == ["bad", "good"]
+    assert str(journey.train_file) in json.dumps(data)
+
+
+def test_load_and_predict(done: tuple[Journey, luthier.Run]) -> None:
+    _, run = done
+    model = luthier.load(run.path)
+    assert list(model.labels) == ["bad", "good"]
+    answers = model.predict(["wonderful service", "the torn parcel"])
+    assert [answer.label for answer in answers] == ["good", "bad"]
+    for answer in answers:
+        assert sum(answer.scores.values()) == pytest.approx(1, abs=1e-5)
+        assert answer.score == answer.scores[str(answer.label)]
+    assert list(model.stream(iter(["wonderful service", "the torn parcel"]))) == answers
+    careful = luthier.load(run.path, threshold=1.0)
+    assert careful.predict(["wonderful service"])[0].abstained
+    with pytest.raises(UsageError):
+        luthier.load(run.path, threshold=1.5)
+
+
+def test_the_model_scores_what_the_report_says(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    test = [json.loads(line) for line in journey.test_file.read_text().splitlines()]
+    answers = luthier.load(run.path).predict([row["text"] for row in test])
+    right = sum(answer.label == row["label"] for answer, row in zip(answers, test, strict=True))
+    assert right / len(test) == pytest.approx(run.metrics["accuracy"])
+
+
+def test_evaluate_a_run_with_its_baselines(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    found = luthier.evaluate(run.path, journey.test_file)
+    assert found.metrics["accuracy"] == pytest.approx(run.metrics["accuracy"])
+    assert len(found.baselines) == 3
+    printed = found.to_dict()
+    assert {"metrics", "rows", "baselines", "verdict"} <= set(printed)
+    json.dumps(printed, allow_nan=False)
+    with pytest.raises(UsageError):
+        luthier.evaluate(run.path, journey.test_file, task="regress")
+
+
+def test_evaluate_a_predictor(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    found = luthier.evaluate(luthier.load(run.path), str(journey.test_file))
+    assert found.metrics["accuracy"] == pytest.approx(run.metrics["accuracy"])
+    assert not found.baselines
+
+
+def test_evaluate_without_the_training_data(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    hidden = journey.train_file.with_suffix(".hidden")
+    journey.train_file.rename(hidden)
+    heard: list[Event] = []
+    try:
+        found = luthier.evaluate(run.path, journey.test_file, listener=heard.append)
+    finally:
+        hidden.rename(journey.train_file)
+    assert not found.baselines
+    assert any(event.level == "warn" for event in heard)
+
+
+def test_evaluate_a_base(journey: Journey) -> None:
+    found = luthier.evaluate(str(journey.base), journey.test_file, task="classify", train=journey.train_file)
+    assert set(found.baselines) >= {"majority"}
+    assert "frozen" not in found.baselines
+    assert 0 <= found.metrics["accuracy"] <= 1
+    with pytest.raises(UsageError) as caught:
+        luthier.evaluate(str(journey.base), journey.test_file, task="classify")
+    assert caught.value.code == "base_without_head"
+
+
+def test_check(journey: Journey) -> None:
+    report = luthier.check(journey.train_file, model=str(journey.base))
+    assert report.ok
+    assert not luthier.check(
+        write(journey.folder / "bad.jsonl", [{"text": "", "label": "a"}, {"text": "x", "label": "b"}]),
+        model=str(journey.base),
+    ).ok
+
+
+@pytest.mark.parametrize("task", ["regress", "extract", "several"])
+def test_other_tasks_go_all_the_way(journey: Journey, task: str) -> None:
+    train = write(journey.folder / f"{task}.jsonl", rows(task, 60))
+    test = write(journey.folder / f"{task}-test.jsonl", rows(task, 20, 2))
+    plain = "classify" if task == "several" else task
+    run = journey.train(task=plain, data={"train": str(train), "validation": 0.2, "test": str(test)})
+    primary = {"regress": "spearman", "extract": "f1", "several": "micro_f1"}[task]
+    assert primary in run.metrics
+    answer = run.model().predict(["thank thank invoice"])[0]
+    if task == "regress":
+        assert answer.score is not None
+        assert 90 < answer.score < 130, "in the unit of the data, not standardised"
+    elif task == "extract":
+        assert answer.spans is not None
+    else:
+        assert answer.labels is not None
+
+
+def test_scratch_is_a_baseline_when_asked(journey: Journey) -> None:
+    run = journey.train(train__epochs=1, evaluate__baselines=["majority", "scratch"])
+    assert "accuracy" in run.report["baselines"]["scratch"]
+    assert not (run.path / ".scratch").exists()
+
+
+def test_without_held_out_rows_nothing_is_proved(journey: Journey) -> None:
+    run = journey.train(data={"train": str(journey.train_file), "validation": 0.0})
+    assert run.metrics == {}
+    assert any("held-out" in warning for warning in run.report["warnings"])
+    assert (run.path / "report.html").is_file()
+    assert run.model().predict(["ok"])[0].label in ("bad", "good")
+
+
+def test_validation_figures_say_so(journey: Journey) -> None:
+    run = journey.train(data={"train": str(journey.train_file), "validation": str(journey.validation)})
+    assert run.report["evaluated_on"] == "validation"
+    assert any("validation rows" in warning for warning in run.report["warnings"])
+
+
+def test_resume_extends_a_finished_run(journey: Journey) -> None:
+    run = journey.train()
+    longer = luthier.resume(run.path, overrides=["train.epochs=3", "train.patience=0"])
+    assert longer.path == run.path
+    assert [point["epoch"] for point in longer.report["curves"]] == [1, 2, 3]
+    assert longer.report["cost"]["steps"] == 30
+
+
+def test_resume_from_another_folder(journey: Journey, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def stop(event: Event) -> None:
+        if event.kind == "checkpoint":
+            raise Crash
+
+    with pytest.raises(Crash):
+        journey.train(data={"train": "train.jsonl", "validation": 0.2}, out="runs", listener=stop)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    run = luthier.resume(luthier.runs(tmp_path / "runs")[0].path)
+    assert len(run.report["curves"]) == 2
+
+
+@pytest.mark.parametrize("override", ["train.batch_size=4", "model=other", "method.kind=lora", "train.seed=1"])
+def test_resume_refuses_what_makes_another_run(done: tuple[Journey, luthier.Run], override: str) -> None:
+    _, run = done
+    with pytest.raises(RecipeError) as caught:
+        luthier.resume(run.path, overrides=[override])
+    assert caught.value.code == "not_resumable"
+    assert "train.epochs" in caught.value.remedy
+
+
+def test_resume_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        luthier.resume(tmp_path / "runs" / "none")
+    assert caught.value.code == "run_not_found"
+
+
+def test_runs_and_compare(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    assert [item.path for item in luthier.runs(journey.folder / "runs")] == [run.path]
+    from luthier.api import compare_runs
+
+    table = compare_runs([run.path])
+    assert table[0]["metrics"]["accuracy"]["value"] == run.metrics["accuracy"]
+
+
+def test_recipe_or_fields() -> None:
+    with pytest.raises(RecipeError) as caught:
+        luthier.train(data="x.csv", train__epoch=3)
+    assert "epochs" in caught.value.remedy
+    recipe = luthier.Recipe.build({"data": "x.csv"})
+    with pytest.raises(UsageError):
+        luthier.train(recipe, task="classify")
+
+
+GOOD = [{"text": f"wonderful {i}", "label": "good"} for i in range(6)]
+MIXED = [*GOOD, *({"text": f"torn {i}", "label": "bad"} for i in range(6))]
+
+
+def _bad(folder: Path) -> dict[str, tuple[dict[str, Any], type[LuthierError], str]]:
+    """name: (fields, error, what its words must say)."""
+    mixed = str(write(folder / "mixed.jsonl", MIXED))
+    only_test = [{"text": "ok", "label": "good"}, {"text": "my", "label": "godo"}]
+    scores = folder / "scores.csv"
+    scores.write_text("text,score\nok,1.5\nmy,nan\nthe,2\n")
+    empty, header, binary, latin = (folder / f"{name}.csv" for name in ("empty", "header", "binary", "latin"))
+    empty.write_text("")
+    header.write_text("text,label\n")
+    binary.write_bytes(bytes(range(256)) * 40)
+    latin.write_bytes("text,label\ncafé,a\nthé,b\n".encode("latin-1"))
+    overlap = [{"text": "my invoice", "spans": [{"start": 0, "end": 5, "label": "x"}, {"start": 3, "end": 10, "label": "x"}]}]
+    return {
+        "one class": ({"data": str(write(folder / "one.jsonl", GOOD))}, DataError, "two"),
+        "label only in test": (
+            {"data": {"train": mixed, "test": str(write(folder / "t.jsonl", only_test))}}, DataError, "godo",
+        ),
+        "nan score": ({"data": str(scores), "task": "regress"}, DataError, ":3"),
+        "empty": ({"data": str(empty)}, DataError, "empty.csv"),
+        "header only": ({"data": str(header)}, DataError, "no rows"),
+        "binary": ({"data": str(binary)}, DataError, "binary.csv"),
+        "wrong encoding": ({"data": str(latin)}, DataError, ":2"),
+        "missing column": ({"data": {"train": mixed, "columns": {"label": "klass"}}}, DataError, "label"),
+        "overlapping spans": (
+            {"data": str(write(folder / "o.jsonl", overlap * 3)), "task": "extract"}, DataError, "o.jsonl:1",
+        ),
+        "no file": ({"data": str(folder / "mixd.jsonl")}, DataError, "mixd"),
+        "unknown model": ({"data": mixed, "model": "minillm"}, ModelError, "minilm"),
+        "too long": ({"data": mixed, "train__max_length": 5000}, RecipeError, "5000"),
+        "unknown metric": ({"data": mixed, "evaluate__metrics": ["acuracy"]}, RecipeError, "accuracy"),
+    }  # fmt: skip
+
+
+BAD = [
+    "one class", "label only in test", "nan score", "empty", "header only", "binary", "wrong encoding",
+    "missing column", "overlapping spans", "no file", "unknown model", "too long", "unknown metric",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_error(journey: Journey, name: str) -> None:
+    fields, kind, says = _bad(journey.folder)[name]
+    with pytest.raises(LuthierError) as caught:
+        journey.train(**fields)
+    error = caught.value
+    assert isinstance(error, kind), repr(error)
+    assert error.remedy
+    assert says in str(error)
+    assert error.code
+
+
+def test_the_list_of_bad_input_is_whole(tmp_path: Path) -> None:
+    assert sorted(BAD) == sorted(_bad(tmp_path))
+
+
+def _full(monkeypatch: pytest.MonkeyPatch, after: int, number: int = errno.ENOSPC) -> None:
+    """The disk takes only `after` files more."""
+    real, left = durable._write_bytes, iter(range(after))
+
+    def write_bytes(handle: Any, data: bytes) -> None:
+        if handle.name and str(handle.name).endswith("jsonl"):
+            return real(handle, data)  # the journal is tested in core
+        if next(left, None) is None:
+            raise OSError(number, os.strerror(number))
+        return real(handle, data)
+
+    monkeypatch.setattr(durable, "_write_bytes", write_bytes)
+
+
+@pytest.mark.parametrize("after", [0, 3, 6, 9])
+def test_a_full_disk_loses_nothing(journey: Journey, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Wherever it happens: the error says so, and the run goes on when there is room again."""
+    with monkeypatch.context() as patch:
+        _full(patch, after)
+        with pytest.raises(StorageError) as caught:
+            journey.train()
+    assert caught.value.code == "disk_full"
+    found = luthier.runs(journey.folder / "runs")
+    if not found:  # not even the recipe could be written
+        assert after == 0
+        return
+    again, whole = luthier.resume(found[0].path), journey.train()
+    assert again.report["curves"] == whole.report["curves"]
+    assert again.metrics == whole.metrics
+    for path in (whole.path / "model").rglob("*.safetensors"):
+        assert path.read_bytes() == (again.path / path.relative_to(whole.path)).read_bytes()
+
+
+def test_too_little_room_is_said_before_a_checkpoint(journey: Journey, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "free_bytes", lambda folder: 1000)
+        with pytest.raises(StorageError) as caught:
+            journey.train()
+    assert caught.value.code == "disk_full"
+    assert "--resume" in caught.value.remedy
+    assert luthier.resume(luthier.runs(journey.folder / "runs")[0].path).metrics
+
+
+def test_no_permission(journey: Journey, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        _full(patch, 0, errno.EACCES)
+        with pytest.raises(StorageError) as caught:
+            journey.train()
+    assert caught.value.code == "no_permission"
+    assert "--out" in caught.value.remedy
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(journey: Journey) -> None:
+    locked = journey.folder / "locked"
+    locked.mkdir(mode=0o500)
+    with pytest.raises(StorageError) as caught:
+        journey.train(out=locked / "runs")
+    assert caught.value.code == "no_permission"
+
+
+def test_a_file_where_the_folder_should_be(journey: Journey) -> None:
+    with pytest.raises(StorageError) as caught:
+        journey.train(out=journey.train_file / "runs")
+    assert caught.value.code == "not_a_folder"
+
+
+def test_training_breaks_no_random_state(journey: Journey) -> None:
+    """Two trainings in one process give the same numbers, whatever was drawn between."""
+    import torch
+
+    first = journey.train()
+    torch.rand(100)
+    second = journey.train()
+    assert first.report["curves"] == second.report["curves"]

@@ -16,7 +16,12 @@ from typing import Any
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 BANKING = {"task": "classify", "train": "banking77/train.csv", "test": "banking77/test.csv"}
-NCBI = {"task": "extract", "train": "ncbi_disease/train.tsv", "validation": "ncbi_disease/devel.tsv", "test": "ncbi_disease/test.tsv"}
+NCBI = {
+    "task": "extract",
+    "train": "ncbi_disease/train.tsv",
+    "validation": "ncbi_disease/devel.tsv",
+    "test": "ncbi_disease/test.tsv",
+}
 STS = {
     "task": "regress", "train": ["sts/2016.postediting.tsv", "sts/2016.question-question.tsv"],
     "test": "sts/2016.answer-answer.tsv", "columns": {"score": "0", "text": "1", "text_pair": "2"}, "validation": 0.15,
@@ -35,7 +40,10 @@ def jobs() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         "banking77 bitfit": (BANKING, {"method": "bitfit", **few}),
         "banking77 ia3": (BANKING, {"method": "ia3", **few}),
         "banking77 head": (BANKING, {"method": "head", **few}),
-        "banking77 full, 4 of 6 layers frozen": (BANKING, {"method": "full", "freeze.layers": 4, "train.epochs": 3, "evaluate.baselines": ["majority", "scratch"]}),
+        "banking77 full, 4 of 6 layers frozen": (
+            BANKING,
+            {"method": "full", "freeze.layers": 4, "train.epochs": 3, "evaluate.baselines": ["majority", "scratch"]},
+        ),
         "ncbi_disease full": (NCBI, {"method": "full", "evaluate.baselines": [*ALL, "scratch"]}),
         "ncbi_disease lora": (NCBI, {"method": "lora", **few}),
         "sts2016 full": (STS, {"method": "full", "evaluate.baselines": [*ALL, "scratch"]}),
@@ -51,7 +59,10 @@ def sweep() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
         *((f"full rate {r:g}", {"method": "full", "train.learning_rate": r}) for r in (5e-5, 1e-4, 2e-4, 4e-4)),
         ("full rate 0.0001 dropout 0.1", {"method": "full", "train.learning_rate": 1e-4, "train.dropout": 0.1}),
         ("full rate 0.0002 dropout 0.1", {"method": "full", "train.learning_rate": 2e-4, "train.dropout": 0.1}),
-        ("full rate 0.0001 head rate 0.0001", {"method": "full", "train.learning_rate": 1e-4, "train.head_learning_rate": 1e-4}),
+        (
+            "full rate 0.0001 head rate 0.0001",
+            {"method": "full", "train.learning_rate": 1e-4, "train.head_learning_rate": 1e-4},
+        ),
         *((f"lora rate {r:g}", {"method": "lora", "train.learning_rate": r}) for r in (5e-4, 1e-3, 2e-3)),
         *((f"adapter rate {r:g}", {"method": "adapter", "train.learning_rate": r}) for r in (5e-4, 1e-3, 2e-3)),
         *((f"head rate {r:g}", {"method": "head", "train.learning_rate": r}) for r in (2e-3, 5e-3, 2e-2)),
@@ -59,7 +70,10 @@ def sweep() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
     for seed in (0, 1, 2):
         for name, values in grid:
             extra = {} if name.startswith("head") else {"train.epochs": 3}
-            found[f"{name}, seed {seed}"] = (BANKING, {**values, **extra, "train.seed": seed, "evaluate.baselines": ["majority"], "evaluate.bootstrap": 100})
+            found[f"{name}, seed {seed}"] = (
+                BANKING,
+                {**values, **extra, "train.seed": seed, "evaluate.baselines": ["majority"], "evaluate.bootstrap": 100},
+            )
     return found
 
 
@@ -81,7 +95,19 @@ def run_job(name: str, data: dict[str, Any], values: dict[str, Any], root: Path,
     began = time.perf_counter()
     run = luthier.train(Recipe.build(recipe))
     report = run.report
-    keep = ("metrics", "baselines", "comparisons", "verdict", "cost", "overfitting", "primary_metric", "rows", "environment", "curves", "calibration")
+    keep = (
+        "metrics",
+        "baselines",
+        "comparisons",
+        "verdict",
+        "cost",
+        "overfitting",
+        "primary_metric",
+        "rows",
+        "environment",
+        "curves",
+        "calibration",
+    )
     return {"job": name, "seconds": time.perf_counter() - began, "values": values, **{key: report[key] for key in keep}}
 
 
@@ -109,7 +135,9 @@ def table(paths: list[Path]) -> str:
             )
             for name, metrics in r["baselines"].items():
                 if len(r["baselines"]) > 1:
-                    lines.append(f"| ... baseline {name} | {primary} | {cell(metrics, primary) if metrics.get(primary, {}).get('value') is not None else 'undefined'} | | | | | | |")
+                    lines.append(
+                        f"| ... baseline {name} | {primary} | {cell(metrics, primary) if metrics.get(primary, {}).get('value') is not None else 'undefined'} | | | | | | |"
+                    )
     return "\n".join(lines) + "\n"
 
 
@@ -121,7 +149,10 @@ def sweep_table(path: Path) -> str:
         r = json.loads(line)
         best = max(c["validation_metric"] for c in r["curves"])
         found[r["job"].rsplit(", seed", 1)[0]].append((best, r["metrics"]["accuracy"]["value"]))
-    lines = ["| setting | seeds | validation accuracy, mean (range) | test accuracy, mean (range) |", "|---|---|---|---|"]
+    lines = [
+        "| setting | seeds | validation accuracy, mean (range) | test accuracy, mean (range) |",
+        "|---|---|---|---|",
+    ]
     for name, values in found.items():
         cells = []
         for column in (0, 1):

@@ -100,7 +100,9 @@ def gemm_ceiling(threads: int) -> float:
     return 2 * 1024 * 384 * 1536 / best / 1e9
 
 
-def compare(name: str, peer: str, job: dict[str, Any], rounds: int, folder: Path, allocator_peer: bool) -> dict[str, Any]:
+def compare(
+    name: str, peer: str, job: dict[str, Any], rounds: int, folder: Path, allocator_peer: bool
+) -> dict[str, Any]:
     ratios, ours, theirs = [], [], []
     for _ in range(rounds):
         a = measure("ours", {**job, "order": "bucketed"}, folder, True)
@@ -175,8 +177,16 @@ def main() -> None:
                 results.append(compare(work, title, {**job, "order": order}, options.rounds, folder, allocator))
     import torch
 
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()}, {options.threads} threads"
-    ceiling = "" if torch.cuda.is_available() else f"; GEMM ceiling measured in this run {gemm_ceiling(options.threads):.0f} GFLOP/s"
+    where = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()}, {options.threads} threads"
+    )
+    ceiling = (
+        ""
+        if torch.cuda.is_available()
+        else f"; GEMM ceiling measured in this run {gemm_ceiling(options.threads):.0f} GFLOP/s"
+    )
     machine = (
         f"{where}; torch {torch.__version__}, transformers {version('transformers')}, peft {version('peft')}, accelerate "
         f"{version('accelerate')}; MiniLM-L6, {options.rows} rows (joined 1 to {options.joined}), batch {BATCH}, "

@@ -108,7 +108,9 @@ def trainer(job: dict[str, Any], out: str) -> dict[str, Any]:
             rows = order[begin : begin + BATCH]
             steps.append({"rows": len(rows), "tokens": int(table.lengths[rows].sum()), "end": time.perf_counter()})
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        def on_log(
+            self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
+        ) -> None:
             if logs and "loss" in logs:
                 steps[-1] |= {"loss": float(logs["loss"]), "norm": float(logs["grad_norm"])}
 
@@ -150,7 +152,9 @@ def main() -> None:
         result = ours(job, out) if side == "ours" else trainer(job, out)
     result["wall"] = time.perf_counter() - began
     result["peak"] = (
-        torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        torch.cuda.max_memory_allocated()
+        if torch.cuda.is_available()
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
     print(json.dumps(result))
 

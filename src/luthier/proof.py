@@ -20,6 +20,7 @@ from luthier.evaluate.card import model_card
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
 from luthier.evaluate.linear import FrozenFeatures, TfidfBaseline
+from luthier.evaluate.metric_names import primary_metric
 from luthier.evaluate.overfitting import diagnose
 from luthier.evaluate.report import build_report
 from luthier.evaluate.report_page import render_page
@@ -248,15 +249,26 @@ def _report(
 
 def _without_proof(trained: Trained) -> dict[str, Any]:
     """The report of a run without held-out rows: everything but figures."""
+    prepared = trained.prepared
     return {
         **_shared(trained),
         "verdict": "Nothing was proved: there were no held-out rows.",
+        "primary_metric": primary_metric(prepared.task, prepared.several_labels)[0],
+        "several_labels": prepared.several_labels,
+        "evaluated_on": "held-out",
+        "rows": 0,
+        "labels": prepared.labels,
         "metrics": {},
         "baselines": {},
         "comparisons": [],
+        "validation_metric": "",
+        "overfitting": None,
+        "calibration": None,
+        "per_class": {},
+        "confusion": None,
+        "worst_errors": [],
         "forgetting": None,
         "fairness": None,
-        "rows": 0,
     }
 
 

@@ -49,9 +49,7 @@ def test_like_lengths_meet() -> None:
 
 @settings(deadline=None)
 @given(LENGTHS, st.integers(1, 40), st.integers(1, 2000))
-def test_micro_batches_are_bounded_and_hold_everything(
-    lengths: np.ndarray, batch_size: int, max_tokens: int
-) -> None:
+def test_micro_batches_are_bounded_and_hold_everything(lengths: np.ndarray, batch_size: int, max_tokens: int) -> None:
     rows = np.random.default_rng(len(lengths)).permutation(len(lengths))
     batches = split_step(rows, lengths, batch_size, max_tokens)
     assert np.array_equal(np.concatenate(batches), rows)

@@ -22,9 +22,7 @@ class Words:
     max_length = 100
     uses_type_ids = True
 
-    def encode(
-        self, texts: Sequence[TextInput], *, max_length: int | None = None, cut: Side = "end"
-    ) -> list[Encoded]:
+    def encode(self, texts: Sequence[TextInput], *, max_length: int | None = None, cut: Side = "end") -> list[Encoded]:
         return [self._one(text, max_length, cut) for text in texts]
 
     def _one(self, text: TextInput, limit: int | None, cut: Side) -> Encoded:

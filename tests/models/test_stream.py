@@ -125,9 +125,7 @@ def compare(model: TaskModel, table: TokenTable, task: Any) -> None:
             unused[forward.vocabulary.used] = False
             assert not gradient[unused].any(), "the stock model moved a word that is not used"
             gradient = gradient[forward.vocabulary.used]
-        torch.testing.assert_close(
-            ours, gradient, rtol=2e-4, atol=2e-6 * largest, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        torch.testing.assert_close(ours, gradient, rtol=2e-4, atol=2e-6 * largest, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
@@ -178,9 +176,7 @@ def test_equal_rows_are_equally_long_and_unequal_are_not(bases: Any) -> None:
 
 @pytest.mark.parametrize("texts", [EQUAL, UNEQUAL], ids=["equal", "unequal"])
 @pytest.mark.parametrize("rows", [1, 3])
-def test_probabilities_computed_again(
-    bases: Any, monkeypatch: pytest.MonkeyPatch, texts: list[str], rows: int
-) -> None:
+def test_probabilities_computed_again(bases: Any, monkeypatch: pytest.MonkeyPatch, texts: list[str], rows: int) -> None:
     model, table, task = make(bases("bert"), texts=texts)
     longest = int(table.lengths.max())
     monkeypatch.setattr(stream_attention, "KEEP_BYTES", rows * 4 * 4 * longest * longest)
@@ -238,9 +234,7 @@ def test_what_it_does_not_compute_exactly_it_refuses(bases: Any, family: str, op
     assert Forward(model, 0).way == "padded"
 
 
-def test_narrow_embeddings_and_other_activations_are_refused(
-    base: Callable[[str], BaseSource], tmp_path: Path
-) -> None:
+def test_narrow_embeddings_and_other_activations_are_refused(base: Callable[[str], BaseSource], tmp_path: Path) -> None:
     assert not supports(make(base("electra"))[0])
     model, *_ = make(base("bert"))
     assert supports(model)

@@ -148,9 +148,7 @@ def test_the_third_time_it_ends(toy: TrainToy, monkeypatch: pytest.MonkeyPatch) 
     assert all(bool(torch.isfinite(weight).all()) for weight in state(again).values())
 
 
-@pytest.mark.parametrize(
-    ("task", "least"), [("classify", 0.95), ("several", 0.9), ("regress", 0.8), ("extract", 0.9)]
-)
+@pytest.mark.parametrize(("task", "least"), [("classify", 0.95), ("several", 0.9), ("regress", 0.8), ("extract", 0.9)])
 def test_every_task_learns_untouched(toy: TrainToy, task: str, least: float) -> None:
     plain = "classify" if task == "several" else task
     recipe = toy.recipe(task).replace(

@@ -24,7 +24,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "lora": {"kind": "lora", "rank": 4},
     "adapter": {"kind": "adapter", "bottleneck": 4},
     "head": {"kind": "head"},
-    "prefix": {"kind": "prefix", "tokens": 4},
 }
 
 
@@ -36,7 +35,7 @@ def metrics(run: RunDir) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("method", "crash_after", "every"),
-    [("full", 2, 0), ("full", 4, 0), ("full", 5, 2), ("lora", 5, 2), ("adapter", 5, 0), ("head", 4, 1), ("prefix", 5, 2)],
+    [("full", 2, 0), ("full", 4, 0), ("full", 5, 2), ("lora", 5, 2), ("adapter", 5, 0), ("head", 4, 1)],
 )
 def test_crashed_and_resumed_is_uninterrupted(toy: TrainToy, method: str, crash_after: int, every: int) -> None:
     recipe = toy.recipe(**{"method": METHODS[method], "train.epochs": 3, "train.save_every_steps": every})

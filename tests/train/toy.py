@@ -215,9 +215,7 @@ class TrainToy:
             if crash_after and event.kind == "step" and event.data["step"] == crash_after:
                 raise Crash
 
-        return train(
-            recipe, RunDir(folder), scorer_for=scorer_for, listener=hear, resume=resume, preflight=preflight
-        )
+        return train(recipe, RunDir(folder), scorer_for=scorer_for, listener=hear, resume=resume, preflight=preflight)
 
     def messages(self) -> str:
         return "\n".join(event.message for event in self.events)
@@ -240,6 +238,4 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 def farthest(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
     """The largest difference of a weight; a key bias has no gradient but rounding noise, so it is left out."""
     assert first.keys() == second.keys()
-    return max(
-        float((first[name] - second[name]).abs().max()) for name in first if not name.endswith("key.bias")
-    )
+    return max(float((first[name] - second[name]).abs().max()) for name in first if not name.endswith("key.bias"))

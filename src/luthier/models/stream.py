@@ -169,7 +169,7 @@ class StreamEncoder:
             hidden_TD = self.run_one(hidden_TD, layer, layout)
         last = self.layers[-1]
         keep = torch.is_grad_enabled() and (hidden_TD.requires_grad or bool(last.trained))
-        result: Tensor = FirstTokenLayerFunction.apply(hidden_TD, last, layout, keep, *last.trained)
+        result: Tensor = FirstTokenLayerFunction.apply(hidden_TD, last, layout, keep, *last.trained)  # type: ignore[no-untyped-call]
         return result
 
     def run_one(self, hidden_TD: Tensor, layer: Layer, layout: StreamLayout) -> Tensor:

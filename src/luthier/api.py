@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from luthier.core import clock
-from luthier.core.errors import RecipeError, UsageError
+from luthier.core import clock, durable
+from luthier.core.errors import LuthierError, RecipeError, UsageError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import Recipe
@@ -124,7 +124,12 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool) -> Ru
     began = clock.monotonic()
     if recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
-    trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume)
+    try:
+        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume)
+    except LuthierError:
+        if not run.recipe_yaml.is_file():  # the data or the model was refused: there is no run to keep
+            durable.remove_tree(run.path)
+        raise
     report, _ = prove(trained, listener)
     return Run(run.path, report, clock.monotonic() - began)
 

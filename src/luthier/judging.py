@@ -104,6 +104,10 @@ def evaluate(
             rows.several_labels = several
         listener(Event("message", f"Judging {model} on {', '.join(rows.sources)}."))
         ours = judge(tuned, rows.samples(), several_labels=several)
+        unknown = sorted(set(ours.labels) - set(tuned.labels))
+        if unknown:
+            text = f"{len(unknown)} labels of this data are unknown to the run ({', '.join(unknown[:5])}): always wrong."
+            listener(Event("message", text, "warn"))
         others: dict[str, Judged] = {}
         if fit_on is not None and _reachable(fit_on):
             from luthier.models.catalogue import locate

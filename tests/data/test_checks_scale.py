@@ -14,7 +14,11 @@ PROGRAM = """
 import json, resource, sys
 from luthier.data.checks import check
 report = check(sys.argv[1], test=sys.argv[2], findings_file=sys.argv[3])
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform != "darwin" else 2**20)
+if sys.platform == "linux":  # a child's ru_maxrss begins at what pytest had before exec
+    with open("/proc/self/status") as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) // 1024
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**20
 counts = {item.code: item.count for item in report.codes}
 print(json.dumps({"rows": report.rows, "ok": report.ok, "peak_mb": peak, "counts": counts}))
 """

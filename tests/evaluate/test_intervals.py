@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ def test_intervals_hold_the_truth_about_95_times_in_100():
 
 
 def test_weights_come_in_chunks_of_bounded_size(monkeypatch):
-    monkeypatch.setattr("luthier.evaluate.intervals._CELLS_PER_CHUNK", 100)
+    monkeypatch.setattr(sys.modules[resample_weights.__module__], "_CELLS_PER_CHUNK", 100)
     chunks = list(resample_weights(30, 10, seed=0))
     assert [chunk.shape for chunk in chunks] == [(30, 3), (30, 3), (30, 3), (30, 1)]
     assert all((chunk.sum(axis=0) == 30).all() for chunk in chunks)

@@ -154,7 +154,10 @@ def test_every_task_learns_untouched(toy: TrainToy, task: str, least: float) -> 
     recipe = toy.recipe(task).replace(
         task="auto",
         train={"patience": 0},  # random weights need some epochs before anything moves
-        **{"data.train": str(toy.data(task, 120)), "data.validation": str(toy.data(task, 40, 1))},
+        **{
+            "data.train": str(toy.data(task, 240 if task == "several" else 120)),
+            "data.validation": str(toy.data(task, 40, 1)),
+        },
     )
     trained = toy.train(recipe, preflight=True)
     assert trained.recipe.task == plain

@@ -9,17 +9,16 @@ Shapes: T tokens, D hidden width, F feed-forward width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from luthier.models.stream_attention import StreamLayout, attention_backward, attention_forward
 from luthier.models.stream_last import FirstTokenLayerFunction
-from luthier.models.stream_linear import FusedLinear, LinearPart
+from luthier.models.stream_layer import Layer
 from luthier.models.task_model import TaskModel
 
 MODEL_TYPES = ("bert", "roberta", "electra")
@@ -41,58 +40,6 @@ def supports(model: TaskModel) -> bool:
     if config.is_decoder or next(model.parameters()).device.type != "cpu":
         return False
     return bool(getattr(config, "embedding_size", config.hidden_size) == config.hidden_size)
-
-
-def _part(module: Any) -> LinearPart:
-    """A stock linear layer or PEFT's LoRA layer around one."""
-    if isinstance(module, nn.Linear):
-        return LinearPart(module.weight, module.bias)  # type: ignore[arg-type]
-    base = module.get_base_layer()
-    name = module.active_adapters[0]
-    return LinearPart(
-        base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Norm:
-    module: nn.LayerNorm
-
-    @property
-    def trained(self) -> list[nn.Parameter]:
-        return [p for p in (self.module.weight, self.module.bias) if p.requires_grad]
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        m = self.module
-        return torch.native_layer_norm(x, m.normalized_shape, m.weight, m.bias, m.eps)
-
-    def backward(self, dy: Tensor, x: Tensor, mean: Tensor, rstd: Tensor) -> tuple[Tensor, list[Tensor]]:
-        m = self.module
-        needs = [True, m.weight.requires_grad, m.bias.requires_grad]
-        dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
-            dy, x, m.normalized_shape, mean, rstd, m.weight, m.bias, needs
-        )
-        return dx, [g for g, need in zip((dweight, dbias), needs[1:], strict=True) if need]
-
-
-class Layer:
-    """The parts of one stock block, and the order of its trained parameters."""
-
-    def __init__(self, block: Any, heads: int) -> None:
-        attention = block.attention
-        self.heads = heads
-        query, key, value = (_part(m) for m in (attention.self.query, attention.self.key, attention.self.value))
-        self.qkv = FusedLinear([query, key, value])
-        self.q, self.kv = FusedLinear([query]), FusedLinear([key, value])
-        self.out = FusedLinear([_part(attention.output.dense)])
-        self.norm1 = _Norm(attention.output.LayerNorm)
-        self.up = FusedLinear([_part(block.intermediate.dense)])
-        self.down = FusedLinear([_part(block.output.dense)])
-        self.norm2 = _Norm(block.output.LayerNorm)
-        self.trained = [
-            *self.qkv.trained, *self.out.trained, *self.norm1.trained,
-            *self.up.trained, *self.down.trained, *self.norm2.trained,
-        ]  # fmt: skip
 
 
 class _LayerFunction(torch.autograd.Function):

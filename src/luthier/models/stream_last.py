@@ -7,7 +7,7 @@ Shapes: T tokens, B rows, L the longest, H heads, E head width, D = H E.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from luthier.models.stream_attention import StreamLayout
-
-if TYPE_CHECKING:
-    from luthier.models.stream import Layer
+from luthier.models.stream_layer import Layer
 
 
 class FirstTokenLayerFunction(torch.autograd.Function):

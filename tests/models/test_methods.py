@@ -151,7 +151,7 @@ def test_frozen_layers_hold_nothing_that_trains(base: Bases, family: str, name: 
 def test_the_boundary_counts_from_below(base: Bases, family: str) -> None:
     assert frozen_boundary(tuned(base(family), "full", "mean")) == -1
     assert frozen_boundary(tuned(base(family), "full", "mean", FreezeSpec(embeddings=True))) == 0
-    assert frozen_boundary(tuned(base(family), "full", "mean", FreezeSpec(layers=2))) == -1
+    assert frozen_boundary(tuned(base(family), "full", "mean", FreezeSpec(layers=2))) == 2
     assert frozen_boundary(tuned(base(family), "lora", "stock")) == 0
     assert frozen_boundary(tuned(base(family), "head", "stock")) == 3
     if family in PREFIX_FAMILIES:

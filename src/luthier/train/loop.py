@@ -45,6 +45,8 @@ class Loop:
         should_stop: Callable[[], bool],
     ) -> None:
         assert isinstance(spec.epochs, int) and isinstance(spec.batch_size, int)
+        assert isinstance(spec.learning_rate, float)
+        self.base_rate = spec.learning_rate
         self.run_dir, self.spec, self.runner, self.optimizer = run, spec, runner, optimizer
         self.table, self.validator, self.listener = table, validator, listener
         self.progress, self.identity, self.should_stop = progress, identity, should_stop
@@ -114,7 +116,7 @@ class Loop:
             Event("step", data={
                 "step": progress.step, "total_steps": self.total_steps, "epoch": progress.epoch + 1,
                 "epochs": self.epochs, "loss": loss, "grad_norm": norm,
-                "learning_rate": self.optimizer.peaks[-1] * factor, "tokens": tokens, "rows": len(rows),
+                "learning_rate": self.base_rate * factor, "tokens": tokens, "rows": len(rows),
                 "tokens_per_second": tokens / max(seconds, 1e-9), "rows_per_second": len(rows) / max(seconds, 1e-9),
                 "seconds_left": left,
             })
@@ -209,7 +211,7 @@ class Loop:
         self.optimizer.load_state(optimizer)
         if self.runner.forward.vocabulary is not None:
             self.runner.forward.vocabulary.reload(good.decayed)
-        kept = replace(good, history=list(good.history), rollbacks=count, rate_scale=good.rate_scale * 0.5**count)
+        kept = replace(good, history=list(good.history), rollbacks=count, rate_scale=self.progress.rate_scale * 0.5)
         for name, value in vars(kept).items():
             setattr(self.progress, name, value)
         self.runner.forward.model.train()

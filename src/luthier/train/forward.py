@@ -52,16 +52,17 @@ class Forward:
 
     def _stream(self, batch: Batch, cached: Tensor | None, encoder: StreamEncoder) -> Tensor:
         layers = len(encoder.layers)
-        layout = StreamLayout.of(batch.lengths)
-        if cached is None:
+        layout = StreamLayout.of(batch.lengths) if cached is None or self.boundary < layers else None
+        if layout is None:
+            assert cached is not None
+            pooled = cached
+        elif cached is None:
             words = None
             if self.vocabulary is not None and torch.is_grad_enabled():
                 words = self.vocabulary.words(batch.ids_T)
             pooled = encoder.run_pooled(encoder.embed(batch.ids_T, batch.types_T, layout, words), layout)
-        elif self.boundary < layers:
-            pooled = encoder.run_pooled(cached, layout, self.boundary)
         else:
-            pooled = cached
+            pooled = encoder.run_pooled(cached, layout, self.boundary)
         if self.model.task == "extract" and pooled.dim() == 2:
             pooled = pooled.unsqueeze(0)
         logits = self.model.classify(pooled)

@@ -106,7 +106,8 @@ def evaluate(
         ours = judge(tuned, rows.samples(), several_labels=several)
         unknown = sorted(set(ours.labels) - set(tuned.labels))
         if unknown:
-            text = f"{len(unknown)} labels of this data are unknown to the run ({', '.join(unknown[:5])}): always wrong."
+            shown = ", ".join(unknown[:5])
+            text = f"{len(unknown)} labels of this data are unknown to the run ({shown}): always wrong."
             listener(Event("message", text, "warn"))
         others: dict[str, Judged] = {}
         if fit_on is not None and _reachable(fit_on):

@@ -97,7 +97,8 @@ def _not_found(path: str) -> DataError:
             folder = folder.parent
         names = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")][:1000]
         close = nearest(Path(local(path)).name, names) if names else ""
-        hint = close if names and close.startswith("Did") else f"Nothing like it is in {folder}."
+        found = names and close.startswith("Did")
+        hint = f"{close.removesuffix('?')} (in {folder})?" if found else f"Nothing like it is in {folder}."
     return DataError(
         "there is no such file or folder.", where=path, remedy=hint or "Check the address.", code="not_found"
     )

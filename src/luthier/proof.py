@@ -192,12 +192,7 @@ def _environment() -> dict[str, Any]:
 
 def _data(trained: Trained) -> dict[str, Any]:
     description = trained.prepared.description
-    return {
-        **description,
-        "dropped": description["dropped"] + trained.dropped,
-        "duplicates": description["duplicates"],
-        "leaks": description["leaks"],
-    }
+    return {**description, "dropped": description["dropped"] + trained.dropped}
 
 
 def _shared(trained: Trained) -> dict[str, Any]:

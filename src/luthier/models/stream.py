@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from luthier.models.stream_attention import StreamLayout, attention_backward, attention_forward
 from luthier.models.stream_last import FirstTokenLayerFunction
@@ -49,40 +48,23 @@ class _LayerFunction(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, layer: Layer, layout: StreamLayout, keep: bool, *trained: Tensor) -> Tensor:
         qkv, qkv_weight = layer.qkv.forward(x)
         context, heads, probabilities = attention_forward(qkv, layout, layer.heads)
-        attended, out_weight = layer.out.forward(context)
-        attended.add_(x)
-        hidden, mean1, rstd1 = layer.norm1.forward(attended)
-        wide, up_weight = layer.up.forward(hidden)
-        active = functional.gelu(wide)
-        narrow, down_weight = layer.down.forward(active)
-        narrow.add_(hidden)
-        result, mean2, rstd2 = layer.norm2.forward(narrow)
+        result, above = layer.above_attention(context, x)
         if keep:
             ctx.layer, ctx.layout = layer, layout
-            ctx.weights = (qkv_weight, out_weight, up_weight, down_weight)
-            ctx.kept = (x, heads, probabilities, context, attended, mean1, rstd1, hidden, wide, active)
-            ctx.top = (narrow, mean2, rstd2)
+            ctx.kept = (x, heads, probabilities, qkv_weight, above)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         layer: Layer = ctx.layer
-        qkv_weight, out_weight, up_weight, down_weight = ctx.weights
-        x, heads, probabilities, context, attended, mean1, rstd1, hidden, wide, active = ctx.kept
-        narrow, mean2, rstd2 = ctx.top
-        ctx.kept = ctx.top = ctx.weights = None
-        dnarrow, g_norm2 = layer.norm2.backward(dy.contiguous(), narrow, mean2, rstd2)
-        g_down = layer.down.backward(dnarrow, active)
-        dwide = torch.ops.aten.gelu_backward(dnarrow @ down_weight, wide)
-        g_up = layer.up.backward(dwide, hidden)
-        dhidden = torch.addmm(dnarrow, dwide, up_weight)
-        dattended, g_norm1 = layer.norm1.backward(dhidden, attended, mean1, rstd1)
-        g_out = layer.out.backward(dattended, context)
-        dqkv = attention_backward(dattended @ out_weight, heads, probabilities, ctx.layout, layer.heads)
+        x, heads, probabilities, qkv_weight, above = ctx.kept
+        ctx.kept = None
+        dcontext, dresidual, g_above = layer.above_attention_backward(dy, above)
+        dqkv = attention_backward(dcontext, heads, probabilities, ctx.layout, layer.heads)
         g_qkv = layer.qkv.backward(dqkv, x)
-        dx = torch.addmm(dattended, dqkv, qkv_weight) if ctx.needs_input_grad[0] else None
-        return (dx, None, None, None, *g_qkv, *g_out, *g_norm1, *g_up, *g_down, *g_norm2)
+        dx = torch.addmm(dresidual, dqkv, qkv_weight) if ctx.needs_input_grad[0] else None
+        return (dx, None, None, None, *g_qkv, *g_above)
 
 
 class StreamEncoder:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from luthier.models.stream_attention import StreamLayout
 from luthier.models.stream_layer import Layer
@@ -36,38 +35,21 @@ class FirstTokenLayerFunction(torch.autograd.Function):
             scores.view(rows, heads, 1, longest).add_(layout.bias)
         p = torch.softmax(scores, -1)
         context = torch.bmm(p, v).view(rows, heads * width)
-        attended, out_weight = layer.out.forward(context)
-        attended.add_(first)
-        hidden, mean1, rstd1 = layer.norm1.forward(attended)
-        wide, up_weight = layer.up.forward(hidden)
-        active = functional.gelu(wide)
-        narrow, down_weight = layer.down.forward(active)
-        narrow.add_(hidden)
-        result, mean2, rstd2 = layer.norm2.forward(narrow)
+        result, above = layer.above_attention(context, first)
         if keep:
             ctx.layer, ctx.layout = layer, layout
-            ctx.weights = (kv_weight, q_weight, out_weight, up_weight, down_weight)
-            ctx.kept = (x, first, queries, k, v, p, context, attended, mean1, rstd1, hidden, wide, active)
-            ctx.top = (narrow, mean2, rstd2)
+            ctx.kept = (x, first, queries, k, v, p, kv_weight, q_weight, above)
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         layer, layout = ctx.layer, ctx.layout
-        kv_weight, q_weight, out_weight, up_weight, down_weight = ctx.weights
-        x, first, queries, k, v, p, context, attended, mean1, rstd1, hidden, wide, active = ctx.kept
-        narrow, mean2, rstd2 = ctx.top
-        ctx.kept = ctx.top = ctx.weights = None
+        x, first, queries, k, v, p, kv_weight, q_weight, above = ctx.kept
+        ctx.kept = None
         rows, longest, heads, width = len(layout.lengths), layout.longest, layer.heads, queries.shape[-1]
-        dnarrow, g_norm2 = layer.norm2.backward(dy.contiguous(), narrow, mean2, rstd2)
-        g_down = layer.down.backward(dnarrow, active)
-        dwide = torch.ops.aten.gelu_backward(dnarrow @ down_weight, wide)
-        g_up = layer.up.backward(dwide, hidden)
-        dhidden = torch.addmm(dnarrow, dwide, up_weight)
-        dattended, g_norm1 = layer.norm1.backward(dhidden, attended, mean1, rstd1)
-        g_out = layer.out.backward(dattended, context)
-        dcontext = (dattended @ out_weight).view(rows * heads, 1, width)
+        dabove, dresidual, g_above = layer.above_attention_backward(dy, above)
+        dcontext = dabove.view(rows * heads, 1, width)
         dkv = torch.empty(2, rows * heads, longest, width)
         torch.bmm(p.transpose(1, 2), dcontext, out=dkv[1])
         dp = torch.bmm(dcontext, v.transpose(1, 2))
@@ -80,5 +62,5 @@ class FirstTokenLayerFunction(torch.autograd.Function):
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dkv_T2D @ kv_weight
-            dx[layout.starts] += torch.addmm(dattended, dq, q_weight)
-        return (dx, None, None, None, *g_q, *g_kv, *g_out, *g_norm1, *g_up, *g_down, *g_norm2)
+            dx[layout.starts] += torch.addmm(dresidual, dq, q_weight)
+        return (dx, None, None, None, *g_q, *g_kv, *g_above)

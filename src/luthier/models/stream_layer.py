@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from luthier.models.stream_linear import FusedLinear, LinearPart
 
@@ -64,3 +65,29 @@ class Layer:
             *self.qkv.trained, *self.out.trained, *self.norm1.trained,
             *self.up.trained, *self.down.trained, *self.norm2.trained,
         ]  # fmt: skip
+
+    def above_attention(self, context: Tensor, residual: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Output projection, norm, feed-forward, norm: (result, what `above_attention_backward` needs)."""
+        attended, out_weight = self.out.forward(context)
+        attended.add_(residual)
+        hidden, mean1, rstd1 = self.norm1.forward(attended)
+        wide, up_weight = self.up.forward(hidden)
+        active = functional.gelu(wide)
+        narrow, down_weight = self.down.forward(active)
+        narrow.add_(hidden)
+        result, mean2, rstd2 = self.norm2.forward(narrow)
+        weights = (out_weight, up_weight, down_weight)
+        return result, (*weights, context, attended, mean1, rstd1, hidden, wide, active, narrow, mean2, rstd2)
+
+    def above_attention_backward(self, dy: Tensor, kept: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """(gradient of the context, of the residual, of the trained parameters in their order)."""
+        out_weight, up_weight, down_weight, context, attended, mean1, rstd1, hidden, wide, active, *top = kept
+        narrow, mean2, rstd2 = top
+        dnarrow, g_norm2 = self.norm2.backward(dy.contiguous(), narrow, mean2, rstd2)
+        g_down = self.down.backward(dnarrow, active)
+        dwide = torch.ops.aten.gelu_backward(dnarrow @ down_weight, wide)
+        g_up = self.up.backward(dwide, hidden)
+        dhidden = torch.addmm(dnarrow, dwide, up_weight)
+        dattended, g_norm1 = self.norm1.backward(dhidden, attended, mean1, rstd1)
+        g_out = self.out.backward(dattended, context)
+        return dattended @ out_weight, dattended, [*g_out, *g_norm1, *g_up, *g_down, *g_norm2]

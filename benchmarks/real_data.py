@@ -44,9 +44,9 @@ def jobs() -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
             BANKING,
             {"method": "full", "freeze.layers": 4, "train.epochs": 3, "evaluate.baselines": ["majority", "scratch"]},
         ),
-        "ncbi_disease full": (NCBI, {"method": "full", "evaluate.baselines": [*ALL, "scratch"]}),
+        "ncbi_disease full": (NCBI, {"method": "full", "evaluate.baselines": ALL}),
         "ncbi_disease lora": (NCBI, {"method": "lora", **few}),
-        "sts2016 full": (STS, {"method": "full", "evaluate.baselines": [*ALL, "scratch"]}),
+        
         "sts2016 full, 4 epochs": (STS, {"method": "full", "train.epochs": 4, "evaluate.baselines": ALL}),
         "sts2016 lora": (STS, {"method": "lora", **few}),
     }

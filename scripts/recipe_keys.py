@@ -1,8 +1,10 @@
 """What every key of the recipe means; a test fails when a key is missing here or is no longer there."""
 
 KEYS = {
-    "model": "The base model: a name that `luthier models` lists, a folder, or a hub id (`org/name`).",
-    "task": "What one answer is: a class (classify), a number (regress), marked spans (extract). "
+    "model": "The base model: a name that `luthier models` lists, a folder, or a hub id (`org/name`); `auto`: minilm, "
+    "for chat and complete luthier-nano.",
+    "task": "What one answer is: a class (classify), a number (regress), marked spans (extract), the next turn of a "
+    "conversation (chat), how a text goes on (complete). "
     "`auto`: recognised from the columns.",
     "out": "The folder in which the run's own folder is made.",
     "data": "Where the samples are and which columns mean what. docs/data.md describes the formats.",
@@ -12,6 +14,8 @@ KEYS = {
     "data.test": "Judges the result once, at the end. Without it the validation rows are reported, and said to be.",
     "data.columns": "Where names differ from the standard ones: `{text: review, label: stars}`.",
     "data.group": "Column whose rows stay on one side of every split (a user, a document, a conversation).",
+    "data.template": "A file with a chat template (Jinja) instead of the base model's own; it is saved with the model.",
+    "data.learn": "Which assistant turns of a conversation are learned: `all` or the `last`; a message with weight 0 never is.",
     "method": "Which parameters train, and where new ones are put. The keys beside `kind` depend on it.",
     "method.kind": "One of full, lora, adapter, head, bitfit, ia3, prefix.",
     "method.kind.full": "Every weight of the base trains. The most accurate where data and time allow it.",
@@ -56,13 +60,23 @@ KEYS = {
     "train.patience": "Evaluations without a better validation metric before the run stops; 0 = never.",
     "train.save_every_steps": "Steps between checkpoints besides the one at each epoch's end; 0 = only those.",
     "train.max_grad_norm": "Gradients are clipped to this norm.",
-    "train.truncate": "A text longer than max_length loses its end or its start, or its row is dropped.",
+    "train.truncate": "A text longer than max_length loses its end or its start, its row is dropped, or (plain text) it is "
+    "split; `auto`: end for labelled texts, drop for conversations, split for plain text.",
+    "train.shared_prefix": "Compute what the rows of a step begin with in common only once, with exact gradients; "
+    "`auto`: where it saves 5 % of the tokens.",
+    "train.gradient_checkpointing": "Compute activations again in the backward pass instead of keeping them.",
     "train.cache": "Reuse the activations below the lowest trained layer, where that is exact.",
     "train.seed": "The seed of splits, new weights, order and dropout.",
     "evaluate": "How the result is judged.",
     "evaluate.metrics": "`auto`: all metrics of the task.",
     "evaluate.baselines": "What the result is compared with on the same rows: the most frequent answer, TF-IDF with "
-    "a linear model, the frozen base with a linear head, the same architecture from scratch.",
+    "a linear model, the frozen base with a linear head, the same architecture from scratch; for generative tasks `base`, "
+    "the model before tuning, and `scratch`.",
+    "evaluate.samples": "Questions that are answered before training and at every evaluation, always the same ones.",
+    "evaluate.max_tokens": "The longest generated answer, in tokens.",
+    "evaluate.generate_rows": "Test rows that are answered and compared with their reference; loss is measured on all.",
+    "evaluate.run_code": "Run generated code against the row's `tests`, in a sandbox.",
+    "evaluate.graders": "OpenAI's graders over generated answers: string_check, text_similarity, python, score_model, multi.",
     "evaluate.bootstrap": "Resamples behind each 95 % interval.",
     "evaluate.forgetting": "Not measured yet: this version takes the key and gives a warning.",
     "evaluate.fairness": "Metrics by group, `{group: column}`. Not measured yet: this version takes the key and gives a warning.",

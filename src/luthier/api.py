@@ -14,9 +14,10 @@ from luthier.core import clock, durable
 from luthier.core.errors import LuthierError, RecipeError, UsageError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Predictor
-from luthier.core.recipe import Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.recipe_io import apply_overrides, read_yaml, set_key
 from luthier.core.rundir import RunDir, list_runs
+from luthier.core.text import TextEncoder
 from luthier.data.checks import CheckReport
 from luthier.data.checks import check as check_data
 from luthier.judging import Evaluation, Source, evaluate, plain
@@ -54,20 +55,28 @@ def check(
     group: str | None = None,
     validation: Source | None = None,
     test: Source | None = None,
-    model: str = "minilm",
+    model: str | None = None,
     max_length: int | None = None,
     findings_file: str | Path | None = None,
+    like: str | None = None,
 ) -> CheckReport:
-    """Find every problem of a data set, and show what `model` will see. Raises `DataError` when it
-    cannot be read at all."""
-    from luthier.models.catalogue import locate
-    from luthier.models.tokenizer import load_tokenizer
+    """Find every problem of a data set, and show what `model` will see (minilm where none is named; for
+    chat and complete no tokens are counted then). With ``like="openai"`` OpenAI's rules are held too.
+    Raises `DataError` when it cannot be read at all."""
+
+    def encoder_for(task: str) -> TextEncoder | None:
+        if task in LANGUAGE_TASKS:
+            return None
+        from luthier.models.catalogue import locate
+        from luthier.models.tokenizer import load_tokenizer
+
+        return load_tokenizer(locate(model or "minilm").path)
 
     return check_data(
         plain(data), task=task, columns=columns, group=group,
         validation=None if validation is None else plain(validation),
         test=None if test is None else plain(test),
-        encoder=load_tokenizer(locate(model).path), max_length=max_length, findings_file=findings_file,
+        encoder_for=encoder_for, max_length=max_length, findings_file=findings_file, like=like,
     )  # fmt: skip
 
 
@@ -135,10 +144,25 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool) -> Ru
 
 
 def load(path: str | Path, *, threshold: float | None = None) -> Predictor:
-    """The tuned model of a run (or of a model folder); below `threshold` a classifier abstains."""
+    """The tuned model of a run (or of a model folder): of the tasks chat and complete a `LanguageModel`,
+    which also generates; else a predictor, and below `threshold` a classifier abstains."""
+    from luthier.models.base_source import read_json
+    from luthier.models.export import SETTINGS_JSON
+    from luthier.models.run_model import model_folder
+
+    folder = model_folder(path)
+    if read_json(folder / SETTINGS_JSON).get("task") in LANGUAGE_TASKS:
+        from luthier.models.language_predictor import LanguageModel
+
+        if threshold is not None:
+            raise UsageError(
+                "a model that writes has no threshold.", remedy="Leave it out.", code="invalid_threshold",
+                param="threshold",
+            )  # fmt: skip
+        return LanguageModel.load(folder)
     from luthier.models.predictor import TunedModel
 
-    model = TunedModel.load(path)
+    model = TunedModel.load(folder)
     if threshold is not None:
         if not 0 <= threshold <= 1:
             raise UsageError(f"a threshold is between 0 and 1, not {threshold}.", param="threshold")

@@ -229,7 +229,7 @@ def _report(
     where: str,
 ) -> dict[str, Any]:
     progress = trained.progress
-    scorer = trained.validator.scorer.name if trained.validator is not None else ""
+    scorer = trained.validator.metric_name if trained.validator is not None else ""
     return build_report(
         evaluation=ours,
         baselines=others,

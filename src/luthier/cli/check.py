@@ -20,6 +20,7 @@ EXAMPLE = """\
 example:
   luthier check train.csv --test test.csv
   luthier check reviews.tsv --columns text=review,label=stars --json
+  luthier check chats.jsonl --like openai
 
 Exit code 0: the data can be trained on (there may be warnings). 1: it cannot.
 """
@@ -32,12 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--task",
         default="auto",
         metavar="T",
-        help="classify, regress or extract; found from the data when it is plain",
+        help="classify, regress, extract, chat or complete; found from the data when it is plain",
     )
     parser.add_argument("--validation", metavar="FILE", help="validation data, checked for leaks")
     parser.add_argument("--test", metavar="FILE", help="test data, checked for leaks")
     parser.add_argument("--group", metavar="COLUMN", help="rows of one group must stay in one split")
-    parser.add_argument("--model", default="minilm", metavar="M", help="whose tokens are counted (minilm)")
+    parser.add_argument("--model", metavar="M", help="whose tokens are counted (minilm; none for chat and complete)")
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens per text (from the data)")
     parser.add_argument(
         "--findings",
@@ -45,6 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="luthier-findings.jsonl",
         help="where findings beyond the first 100 go (luthier-findings.jsonl)",
     )
+    parser.add_argument("--like", metavar="NAME", help="whose rules the data must keep too: openai")
     add_columns(parser)
     add_common(parser)
 
@@ -80,6 +82,7 @@ def _report(args: argparse.Namespace) -> CheckReport:
         validation=args.validation,
         test=args.test,
         model=args.model,
+        like=args.like,
         max_length=args.max_length,
         findings_file=Path(args.findings),
     )

@@ -49,6 +49,11 @@ def clean(text: str, limit: int = 0) -> str:
     return line if not limit or len(line) <= limit else line[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
+def printable(text: str) -> str:
+    """Text of a model as it stands, lines and all, without control characters."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
 def to_json(value: Any) -> str:
     """One line of JSON, whatever a reader takes for a line; NaN and infinity (no JSON) become null."""
     return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).translate(_LINE_ENDS)

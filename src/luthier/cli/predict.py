@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,19 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common, columns_of
+from luthier.cli.stdin import json_object, stdin_lines
+from luthier.cli.writing import (
+    add_sampling,
+    file_prompts,
+    is_writer,
+    refuse_sampling,
+    sampling_of,
+    stdin_prompts,
+    written_row,
+)
 from luthier.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from luthier.core.predictor import Prediction, Predictor, TextInput
+    from luthier.core.predictor import Prediction, TextInput
 
 SUMMARY = "Answer texts or a file: JSON lines, one per row, in order."
-USAGE = "luthier predict RUN [TEXT ...] [--file F] [--threshold X] [--columns ROLE=COLUMN] [--json]"
+USAGE = """luthier predict RUN [TEXT ...] [--file F] [--threshold X] [--columns ROLE=COLUMN] [--json]
+                       [--temperature T] [--max-tokens N] [--seed N] [--json-schema FILE]"""
 EXAMPLE = """\
 example:
   luthier predict runs/20260102-101500-train "where is my parcel?"
   luthier predict runs/20260102-101500-train --file new.csv > answers.jsonl
   cat texts.txt | luthier predict runs/20260102-101500-train --file -
+  luthier predict runs/20260102-101500-support --file chats.jsonl --max-tokens 100
 
+Of a file of conversations the last answer is asked for again, of prompts the completion.
 On a terminal texts are answered for people; --json, a file or a pipe gives JSON lines.
 """
 
@@ -42,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="abstain below this probability (0 to 1); which labels hold, when several may",
     )
     add_columns(parser)
+    add_sampling(parser, temperature=0)
     add_common(parser)
 
 
@@ -63,6 +76,9 @@ def run(args: argparse.Namespace) -> int:
     from luthier import api
 
     predictor = api.load(args.run, threshold=args.threshold)
+    if is_writer(predictor.task):
+        return write(args, predictor)
+    refuse_sampling(args)
     texts: Iterable[TextInput] = args.texts
     if args.file == "-":
         texts = stdin_texts()
@@ -75,16 +91,33 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def pairs(predictor: Predictor, texts: Iterable[TextInput]) -> Iterator[tuple[TextInput, Prediction]]:
-    """Texts with their answers; what is held is what the predictor has read ahead."""
-    waiting: deque[TextInput] = deque()
+def write(args: argparse.Namespace, model: Any) -> int:
+    """Answer with a model that writes, and print."""
+    sampling = sampling_of(args, temperature=0)
+    prompts: Iterable[Any] = args.texts
+    if args.file == "-":
+        prompts = stdin_prompts()
+    elif args.file is not None:
+        prompts = file_prompts(args.file, model.task, columns_of(args.columns))
+    for_people = bool(args.texts) and not args.json and sys.stdout.isatty()
+    for asked, answer in pairs(model, prompts, sampling=sampling):
+        if for_people:
+            print(f"{output.clean(asked, 100)}\n{output.printable(answer.output or '')}\n")
+        else:
+            output.print_json(written_row(asked, answer.output))
+    return 0
 
-    def read() -> Iterator[TextInput]:
+
+def pairs(predictor: Any, texts: Iterable[Any], **options: Any) -> Iterator[tuple[Any, Prediction]]:
+    """Texts with their answers; what is held is what the predictor has read ahead."""
+    waiting: deque[Any] = deque()
+
+    def read() -> Iterator[Any]:
         for text in texts:
             waiting.append(text)
             yield text
 
-    for answer in predictor.stream(read()):
+    for answer in predictor.stream(read(), **options):
         yield waiting.popleft(), answer
 
 
@@ -99,33 +132,14 @@ def file_texts(path: str, task: str, columns: dict[str, str] | None) -> Iterator
 def stdin_texts() -> Iterator[TextInput]:
     """Lines of stdin: JSON objects with `text` when the first line is one, else each line is a text."""
     as_json: bool | None = None
-    for number, raw in enumerate(sys.stdin.buffer, start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError:
-            raise DataError(
-                "this line is not UTF-8.",
-                where=f"stdin:{number}",
-                remedy="Convert it with iconv.",
-                code="wrong_encoding",
-            ) from None
-        if not line.strip():
-            continue
+    for number, line in stdin_lines():
         if as_json is None:
-            as_json = line.lstrip().startswith("{") and _object(line) is not None
+            as_json = line.lstrip().startswith("{") and json_object(line) is not None
         yield _json_input(line, number) if as_json else line
 
 
-def _object(line: str) -> dict[str, Any] | None:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _json_input(line: str, number: int) -> TextInput:
-    value = _object(line) or {}
+    value = json_object(line) or {}
     text, second = value.get("text"), value.get("text_pair")
     if not isinstance(text, str) or not isinstance(second, str | None):
         raise DataError(

@@ -33,6 +33,7 @@ class Prediction:
     above the threshold, when several labels may hold).
     Regression: `score` (the value; `values` when there are several targets).
     Extraction: `spans`.
+    Generation: `output`.
     """
 
     label: str | None = None
@@ -42,6 +43,7 @@ class Prediction:
     values: tuple[float, ...] | None = None
     spans: tuple[SpanPrediction, ...] | None = None
     abstained: bool = False
+    output: str | None = None
 
 
 TextInput = str | tuple[str, str]

@@ -29,9 +29,10 @@ from luthier.core.recipe_errors import recipe_error
 from luthier.core.recipe_io import apply_overrides, flow, read_yaml, set_key
 
 Auto = Literal["auto"]
-TaskName = Literal["auto", "classify", "regress", "extract"]
+TaskName = Literal["auto", "classify", "regress", "extract", "chat", "complete"]
 TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
-Baseline = Literal["majority", "tfidf", "frozen", "scratch"]
+LANGUAGE_TASKS = ("chat", "complete")
+Baseline = Literal["majority", "tfidf", "frozen", "base", "scratch"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -48,6 +49,10 @@ class DataSpec(_Strict):
     columns: dict[str, str | int | list[str | int]] = Field(default_factory=dict)
     group: str | None = None
     """Column whose rows must stay on one side of every split (a user, a document, a conversation)."""
+    template: str | None = None
+    """A file with a chat template (Jinja) instead of the base model's own; it goes with the model."""
+    learn: Literal["all", "last"] = "all"
+    """Which assistant turns of a conversation are learned, besides each message's own weight."""
 
 
 class FullMethod(_Strict):
@@ -143,8 +148,13 @@ class TrainSpec(_Strict):
     save_every_steps: NonNegativeInt = 0
     """Steps between checkpoints besides the one at each epoch's end; 0 = only those."""
     max_grad_norm: PositiveFloat = 1.0
-    truncate: Literal["end", "start", "drop"] = "end"
-    """What happens to a text longer than max_length: cut its end, cut its start, or drop the row."""
+    truncate: Literal["auto", "end", "start", "drop", "split"] = "auto"
+    """What happens to a text longer than max_length: cut its end, cut its start, drop the row, or (plain
+    text only) split it into several rows."""
+    shared_prefix: bool | Auto = "auto"
+    """Compute what samples of a step begin with in common only once (generative tasks)."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory, more time."""
     cache: bool = True
     """Reuse the activations below the lowest trained layer where that is exact."""
     seed: NonNegativeInt = 0
@@ -158,9 +168,19 @@ class EvaluateSpec(_Strict):
     """How the result is judged."""
 
     metrics: Auto | list[str] = "auto"
-    baselines: list[Baseline] = ["majority", "tfidf", "frozen"]
+    baselines: Auto | list[Baseline] = "auto"
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     """Resamples behind each 95 % interval."""
+    samples: NonNegativeInt = 4
+    """Answers generated from fixed prompts at every evaluation, before training too (generative tasks)."""
+    max_tokens: PositiveInt = 200
+    """Longest generated answer, in tokens."""
+    generate_rows: NonNegativeInt = 100
+    """How many test rows are answered and compared with the reference; loss is measured on all of them."""
+    run_code: bool = False
+    """Whether generated code is compiled and run against the tests of its row, in a sandbox."""
+    graders: list[dict[str, Any]] = Field(default_factory=list)
+    """OpenAI graders: string_check, text_similarity, python, score_model, multi."""
     forgetting: bool = False
     fairness: FairnessSpec | None = None
 
@@ -168,7 +188,7 @@ class EvaluateSpec(_Strict):
 class Recipe(_Strict):
     """One run. `Recipe.from_yaml(path)`, `Recipe.build(model=..., data=..., ...)`."""
 
-    model: str = "minilm"
+    model: str = "auto"
     task: TaskName = "auto"
     data: DataSpec
     method: Method = Field(default_factory=FullMethod)

@@ -9,9 +9,11 @@ from typing import Any
 
 from luthier.core.errors import DataError, nearest
 
-ROLES = ("text", "text_pair", "label", "score", "spans", "group")
+LANGUAGE_ROLES = ("messages", "tools", "system", "prompt", "completion", "suffix", "instruction", "input", "output")
+"""What generative tasks read; `data.language_columns` finds them."""
+ROLES = ("text", "text_pair", "label", "score", "spans", "group", *LANGUAGE_ROLES)
 TARGETS = {"classify": "label", "regress": "score", "extract": "spans"}
-"""The role that a task learns."""
+"""The role that a task learns; generative tasks learn conversations and completions."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "text": (
@@ -72,7 +74,10 @@ Mapped = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of one file by role; None or empty where there is none."""
+    """The columns of one file by role; None or empty where there is none.
+
+    `language` are pairs of a role of `LANGUAGE_ROLES` and its column, for generative tasks.
+    """
 
     text: str
     text_pair: str | None = None
@@ -80,22 +85,30 @@ class Columns:
     score: tuple[str, ...] = ()
     spans: str | None = None
     group: str | None = None
+    language: tuple[tuple[str, str], ...] = ()
+
+    def column(self, role: str) -> str | None:
+        """The column of a generative task's role, `text` included."""
+        return self.text or None if role == "text" else dict(self.language).get(role)
 
     def to_dict(self) -> dict[str, Any]:
         """Only the roles that are there."""
-        return {role: list(name) if isinstance(name, tuple) else name for role, name in asdict(self).items() if name}
+        found = {role: list(name) if isinstance(name, tuple) else name for role, name in asdict(self).items() if name}
+        found.pop("language", None)
+        return {**found, **dict(self.language)}
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A column's name in lower case, with underscores."""
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-class _Header:
+class Header:
     """The columns that are there, and how they are found or missed."""
 
     def __init__(self, names: Sequence[str], where: str) -> None:
         self.names, self.where = list(names), where
-        self.by_plain = {_plain(name): name for name in reversed(self.names)}
+        self.by_plain = {plain(name): name for name in reversed(self.names)}
 
     def named(self, name: Any, role: str) -> str:
         """The column that the user means by a name or a position from 0."""
@@ -124,7 +137,7 @@ class _Header:
     def guess(self, role: str) -> str | None:
         """The column that plainly has this role, None if none has, an error if several might."""
         found = [self.by_plain[alias] for alias in ALIASES[role] if alias in self.by_plain]
-        if len(found) > 1 and _plain(found[0]) != ALIASES[role][0]:
+        if len(found) > 1 and plain(found[0]) != ALIASES[role][0]:
             raise DataError(
                 f"several columns could be the {role}: {', '.join(map(repr, found))}.",
                 where=self.where,
@@ -169,7 +182,7 @@ def check_mapping(columns: Mapped) -> dict[str, Any]:
     return dict(columns)
 
 
-def _scores(value: Any, header: _Header) -> tuple[str, ...]:
+def _scores(value: Any, header: Header) -> tuple[str, ...]:
     if isinstance(value, str) and value not in header.names:
         value = [part.strip() for part in value.split(",") if part.strip()]
     items = value if isinstance(value, list | tuple) else [value]
@@ -190,7 +203,7 @@ def resolve(
     Raises:
         DataError: `missing_column`, naming the columns that are there; `ambiguous_column`.
     """
-    header, mapped = _Header(names, where), check_mapping(columns or {})
+    header, mapped = Header(names, where), check_mapping(columns or {})
     pair = None if "text" in mapped or "text" in header.by_plain else header.pair()
     if "text" in mapped:
         text, text_pair = header.named(mapped["text"], "text"), None
@@ -258,7 +271,7 @@ def recognise_task(
     Raises:
         DataError: `ambiguous_task` where it is not plain; `missing_column` where there is no target.
     """
-    header, mapped = _Header(names, where), check_mapping(columns or {})
+    header, mapped = Header(names, where), check_mapping(columns or {})
     asked = [task for task, role in TARGETS.items() if role in mapped]
     if len(asked) == 1:
         return asked[0]
@@ -282,9 +295,9 @@ def recognise_task(
             param="data.columns.label",
         )
     if label is not None and score is not None and label != score:
-        if _plain(label) in standard and _plain(score) in standard:
+        if plain(label) in standard and plain(score) in standard:
             raise _ambiguous(f"there is a label ({label!r}) and a score ({score!r})", where)
-        return "classify" if _plain(label) in standard else "regress"
+        return "classify" if plain(label) in standard else "regress"
     column = label or score
     values = [row.get(column) for row in rows if column is not None and row.get(column) not in (None, "")]
     numbers = bool(values) and all(is_number(value) for value in values)

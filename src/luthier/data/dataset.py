@@ -10,14 +10,29 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from luthier.core.errors import DataError
+from luthier.core.errors import DataError, UsageError, nearest
+from luthier.core.recipe import LANGUAGE_TASKS, TASKS
 from luthier.data.columns import KNOWN, Columns, check_mapping, recognise_task, resolve
-from luthier.data.formats import Format, Row, WholeText, problem, recognise, to_error
+from luthier.data.formats import Format, Prose, Row, SourceCode, WholeText, problem, recognise, to_error
+from luthier.data.formats.code import CODE_ENDINGS, code_files
 from luthier.data.formats.folder import class_of
+from luthier.data.language_columns import recognise_language, resolve_language
 from luthier.data.rows import row_to_sample
 from luthier.data.samples import Finding, Sample
-from luthier.data.sources import TEXT_ENDINGS, expand, local, plain_name, scheme, sha256, size
+from luthier.data.sources import (
+    PROSE_ENDINGS,
+    TEXT_ENDINGS,
+    expand,
+    holds_data,
+    local,
+    plain_name,
+    scheme,
+    sha256,
+    size,
+)
 
+WHOLE = (WholeText, Prose, SourceCode)
+"""Formats in which a file is a text, so that there may be very many files."""
 PEEK = 1000
 """Rows that are read to learn the columns, the task, and whether targets are lists."""
 
@@ -27,7 +42,7 @@ class Dataset:
 
     Attributes:
         sources: the files, in order.
-        task: classify, regress or extract.
+        task: classify, regress, extract, chat or complete.
         columns: the columns of the first file by role.
         several_labels: whether targets are tuples of labels (classify).
         has_pairs: whether each row has two texts.
@@ -61,7 +76,7 @@ class Dataset:
 
         Args:
             source: file, folder, glob or URL, or a list of such.
-            task: classify, regress, extract, or auto where the data say it plainly.
+            task: classify, regress, extract, chat, complete, or auto where the data say it plainly.
             columns: role to column name, or to position (from 0) in a file without header.
             group: column whose rows must stay on one side of every split.
             require_target: False for rows to be answered; a target that is there is read all the same.
@@ -70,8 +85,14 @@ class Dataset:
             DataError: nothing there, nothing in it, binary, wrong encoding, or a column is missing.
         """
         mapping = check_mapping(columns or {})
-        formats = _formats(source, mapping)
-        if len({isinstance(item, WholeText) for item in formats}) > 1:
+        if task not in ("auto", *TASKS):
+            raise UsageError(
+                f"there is no task {task!r}.", remedy=nearest(task, ("auto", *TASKS)), code="unknown_task", param="task"
+            )
+        formats = _formats(source, mapping, task, require_target)
+        if task == "auto" and isinstance(formats[0], SourceCode):
+            task = "complete"
+        if len({isinstance(item, WHOLE) for item in formats}) > 1:
             raise DataError(
                 "folders of texts and data files cannot be mixed.",
                 where=formats[0].path,
@@ -81,15 +102,13 @@ class Dataset:
         peeked = _peek(formats)
         first = peeked[0]
         if task == "auto":
-            task = recognise_task(
-                first[0],
-                mapping,
-                [row.values for row in first[1]],
-                where=formats[0].path,
-                require_target=require_target,
+            values, where = [row.values for row in first[1]], formats[0].path
+            task = recognise_language(first[0], mapping, values, where=where) or recognise_task(
+                first[0], mapping, values, where=where, require_target=require_target
             )
+        settle = resolve_language if task in LANGUAGE_TASKS else resolve
         settled = [
-            resolve(names, task, mapping, group=group, where=item.path, require_target=require_target)
+            settle(names, task, mapping, group=group, where=item.path, require_target=require_target)
             for item, (names, _) in zip(formats, peeked, strict=False)
         ]
         settled += [settled[-1]] * (len(formats) - len(settled))  # text files, which are all alike
@@ -106,6 +125,20 @@ class Dataset:
             for sample in (row_to_sample(row, item, task, require_target=require_target) for row in rows)
         )
         return cls(formats, settled, task, several, require_target)
+
+    @property
+    def is_code(self) -> bool:
+        """Whether each row is a source file."""
+        return all(isinstance(item, SourceCode) for item in self._formats)
+
+    def kinds(self) -> list[tuple[str, str]]:
+        """Per file its path and the name of its format."""
+        return [(item.path, item.name) for item in self._formats]
+
+    def rows(self) -> Iterator[Row | Finding]:
+        """All rows in order as their files have them, not understood yet."""
+        for item in self._formats:
+            yield from item.rows()
 
     def items(self) -> Iterator[Sample | Finding]:
         """All rows in order, each a sample or what is wrong with it; a fresh stream on each call."""
@@ -134,15 +167,16 @@ class Dataset:
         return sample
 
     def samples(self) -> Iterator[Sample]:
-        """All rows in order.
+        """All rows in order; notes, such as a file that is passed over, are left out.
 
         Raises:
             DataError: at the first row that is not usable, with its place and the remedy.
         """
         for item in self.items():
-            if isinstance(item, Finding):
+            if isinstance(item, Sample):
+                yield item
+            elif item.severity == "error":
                 raise to_error(item)
-            yield item
 
     @functools.cached_property
     def _described(self) -> list[dict[str, Any]]:
@@ -162,18 +196,27 @@ class Dataset:
         return digest.hexdigest()
 
 
-def _formats(source: str | list[str], mapping: Mapping[str, Any]) -> list[Format]:
+def _formats(source: str | list[str], mapping: Mapping[str, Any], task: str, require_target: bool) -> list[Format]:
     if not isinstance(source, str):
-        found = [item for part in source for item in _formats(part, mapping)]
+        found = [item for part in source for item in _formats(part, mapping, task, require_target)]
         if not found:
             raise DataError("no file is given.", remedy="Name at least one.", code="no_files")
         return found
-    paths = expand(source)
     root = local(source)
+    if task in ("auto", "complete") and scheme(root) == "" and os.path.isdir(root):
+        files, is_code = code_files(root)
+        if is_code and (task == "complete" or not holds_data(root)):
+            return [SourceCode(path) for path in files]
+    prose = task == "complete" and require_target
+    paths = expand(source, texts=PROSE_ENDINGS if prose else TEXT_ENDINGS)
     is_folder = paths != [root] and (os.path.isdir(root) or (scheme(root) != "" and "*" not in root))
+    if is_folder and prose and all(plain_name(path).endswith(PROSE_ENDINGS) for path in paths):
+        return [Prose(path) for path in paths]
     if is_folder and all(plain_name(path).endswith(TEXT_ENDINGS) for path in paths):
         return [WholeText(path, class_of(path, root)) for path in paths]
-    return [recognise(path, mapping, set(KNOWN)) for path in paths]
+    if task == "complete" and len(paths) == 1 and plain_name(paths[0]).endswith(CODE_ENDINGS):
+        return [SourceCode(paths[0])]
+    return [recognise(path, mapping, set(KNOWN), prose=prose) for path in paths]
 
 
 def _peek(formats: list[Format]) -> list[tuple[list[str], list[Row]]]:
@@ -182,8 +225,11 @@ def _peek(formats: list[Format]) -> list[tuple[list[str], list[Row]]]:
     Raises:
         DataError: a file without rows, or one whose first rows are all broken.
     """
-    if isinstance(formats[0], WholeText):
-        texts = [row for item in formats[:PEEK] for row in item.rows() if isinstance(row, Row)]
+    if isinstance(formats[0], Prose | SourceCode):
+        return [(["text"], [])]
+    if isinstance(formats[0], WHOLE):
+        firsts = (next(item.rows(), None) for item in formats[:PEEK])
+        texts = [row for row in firsts if isinstance(row, Row)]
         labelled = any("label" in item.header() for item in formats)
         return [(["text", "label"] if labelled else ["text"], texts)]
     peeked = []

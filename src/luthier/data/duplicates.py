@@ -17,11 +17,17 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.data.clusters import Clusters
+from luthier.data.language_text import asked_text, whole_text
 from luthier.data.samples import Sample
+from luthier.data.shingles import NONE, frequent, jaccard, shingle_hashes, shingles, steps, without
 
-SHINGLE = 5
-"""Characters per gram."""
+__all__ = [
+    "BATCH", "BATCH_CHARACTERS", "NearDuplicates", "Reread", "both_hashes", "exact_hash", "in_batches", "jaccard",
+    "near_text", "normalise", "normalised_hash", "shingles",
+]  # fmt: skip
+
 PERMUTATIONS = 64
 BUCKET = 24
 """Up to so many distinct rows in a bucket are compared each with each; larger ones by their first row
@@ -29,7 +35,8 @@ and by neighbours, since templates ("order 1234 is late") would give quadratical
 MARGIN = 0.12
 """An estimate from 64 permutations is off by more than this (2.6 standard errors at 0.85) in 1 % of cases."""
 PAIRS_PER_STEP = 100_000
-CHARACTERS_PER_STEP = 262_144
+BATCH, BATCH_CHARACTERS = 4096, 4_000_000
+"""Rows, and characters in them, that are hashed together."""
 
 Rows = NDArray[np.int64]
 Pairs = tuple[Rows, Rows, NDArray[np.float64]]
@@ -75,63 +82,46 @@ def _hash(text: str, text_pair: str | None) -> int:
 
 
 def exact_hash(sample: Sample) -> int:
-    """64 bits of the sample's text or pair of texts, as they stand."""
+    """64 bits of the sample's text or pair of texts, as they stand; of all that a generative sample asks."""
+    if isinstance(sample.target, Conversation | Completion):
+        return _hash(asked_text(sample.target), None)
     return _hash(sample.text, sample.text_pair)
 
 
 def normalised_hash(sample: Sample) -> int:
-    """64 bits of the normalised text or pair of texts."""
+    """64 bits of the normalised text or pair of texts; of all that a generative sample asks."""
+    if isinstance(sample.target, Conversation | Completion):
+        return _hash(normalise(asked_text(sample.target)), None)
     return _hash(normalise(sample.text), None if sample.text_pair is None else normalise(sample.text_pair))
+
+
+def both_hashes(sample: Sample) -> tuple[int, int]:
+    """(`normalised_hash`, 64 bits of the normalised question and answer); equal where there is no question."""
+    target = sample.target
+    asked = normalised_hash(sample)
+    if isinstance(target, Conversation) or (isinstance(target, Completion) and target.prompt.strip()):
+        return asked, _hash(normalise(whole_text(target)), None)
+    return asked, asked
+
+
+def in_batches(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Batches for `NearDuplicates.add`, bounded in rows and in characters."""
+    batch: list[Sample] = []
+    size = 0
+    for sample in samples:
+        batch.append(sample)
+        size += len(sample.text)
+        if len(batch) == BATCH or size >= BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def near_text(sample: Sample) -> str:
     """What near duplicates are measured on: the normalised text, or both texts with a mark between."""
     text = normalise(sample.text)
     return text if sample.text_pair is None else f"{text}\x1f{normalise(sample.text_pair)}"
-
-
-def shingles(text: str) -> set[str]:
-    """The character 5-grams of a `near_text`; a shorter text is padded to one gram."""
-    text = text.ljust(SHINGLE, "\0")
-    return {text[i : i + SHINGLE] for i in range(len(text) - SHINGLE + 1)}
-
-
-def jaccard(one: str, other: str) -> float:
-    """The exact resemblance of two `near_text`s: shared grams over all grams, 0 to 1."""
-    first, second = shingles(one), shingles(other)
-    return len(first & second) / len(first | second)
-
-
-def _shingle_hashes(texts: Sequence[str]) -> tuple[NDArray[np.uint32], Rows]:
-    """Hashes of all grams of all texts in a row, and where each text's grams begin."""
-    padded = [text.ljust(SHINGLE, "\0") for text in texts]
-    codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.uint64)
-    lengths = np.array([len(text) for text in padded], dtype=np.int64)
-    total = int(lengths.sum()) - SHINGLE + 1
-    rolling = np.zeros(total, dtype=np.uint64)
-    for k in range(SHINGLE):
-        rolling *= np.uint64(0x9E3779B97F4A7C15)
-        rolling += codes[k : total + k]
-    rolling ^= rolling >> np.uint64(29)
-    rolling *= np.uint64(0xBF58476D1CE4E5B9)
-    ends = np.cumsum(lengths)
-    inside = np.ones(total + SHINGLE - 1, dtype=bool)
-    for k in range(1, SHINGLE):
-        inside[ends - k] = False  # grams that would reach into the next text
-    counts = lengths - SHINGLE + 1
-    starts = np.cumsum(counts) - counts
-    return (rolling >> np.uint64(32)).astype(np.uint32)[inside[:total]], starts
-
-
-def _steps(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    begin, size = 0, 0
-    for k, text in enumerate(texts):
-        size += len(text)
-        if size >= CHARACTERS_PER_STEP:
-            yield texts[begin : k + 1]
-            begin, size = k + 1, 0
-    if begin < len(texts):
-        yield texts[begin:]
 
 
 class NearDuplicates:
@@ -148,15 +138,25 @@ class NearDuplicates:
         self._shift = random.integers(0, 2**32, PERMUTATIONS, dtype=np.uint32)
         self._signatures: NDArray[np.uint8] = np.empty((1024, PERMUTATIONS), dtype=np.uint8)
         self._rows = 0
+        self._frequent: NDArray[np.uint32] | None = None
 
     def __len__(self) -> int:
         return self._rows
 
     def add(self, samples: Sequence[Sample]) -> None:
-        """Take a batch of rows; some thousand at a time are fastest."""
-        for texts in _steps([near_text(sample) for sample in samples]):
+        """Take a batch of rows; some thousand at a time are fastest.
+
+        Of questions the grams that many share are left out, as the first batch shows them: a
+        prompt's fixed words would make all of them alike.
+        """
+        found = [near_text(sample) for sample in samples]
+        if self._frequent is None and samples:
+            target = samples[0].target
+            asks = isinstance(target, Conversation) or (isinstance(target, Completion) and target.prompt != "")
+            self._frequent = frequent(found) if asks else NONE
+        for texts in steps(found):
             self._grow(self._rows + len(texts))
-            hashes, starts = _shingle_hashes(texts)
+            hashes, starts = without(*shingle_hashes(texts), NONE if self._frequent is None else self._frequent)
             values = np.empty_like(hashes)
             for k in range(PERMUTATIONS):
                 np.multiply(hashes, self._factor[k], out=values)
@@ -189,10 +189,10 @@ class NearDuplicates:
             yield first[sure], second[sure], estimate[sure]
             waiting.append((first[~sure], second[~sure], estimate[~sure]))
             if sum(len(pairs[0]) for pairs in waiting) >= PAIRS_PER_STEP:
-                yield _verified(waiting, threshold, texts)
+                yield _verified(waiting, threshold, texts, self._frequent)
                 waiting = []
         if any(len(pairs[0]) for pairs in waiting):
-            yield _verified(waiting, threshold, texts)
+            yield _verified(waiting, threshold, texts, self._frequent)
 
     def _candidates(self, least: float) -> Iterator[Pairs]:
         signatures = self._signatures[: self._rows]
@@ -215,12 +215,14 @@ class NearDuplicates:
         yield from _Bands(signatures, heads).pairs(least)
 
 
-def _verified(waiting: list[Pairs], threshold: float, texts: Texts) -> Pairs:
+def _verified(
+    waiting: list[Pairs], threshold: float, texts: Texts, frequent: NDArray[np.uint32] | None
+) -> Pairs:
     first, second, similarity = (np.concatenate(parts) for parts in zip(*waiting, strict=True))
     known = texts(np.unique(np.concatenate([first, second])))
     for k, (i, j) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
         if i in known and j in known:
-            similarity[k] = jaccard(known[i], known[j])
+            similarity[k] = jaccard(known[i], known[j], NONE if frequent is None else frequent)
     near = similarity >= threshold
     return first[near], second[near], similarity[near]
 

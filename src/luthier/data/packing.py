@@ -74,3 +74,25 @@ def plan_inference(lengths: NDArray[np.int64], batch_size: int, max_tokens: int)
 def stream_starts(lengths: Sequence[int]) -> NDArray[np.int64]:
     """Where each row begins in the unpadded stream, and the total: [rows + 1]."""
     return np.concatenate(([0], np.cumsum(np.asarray(lengths, np.int64)))).astype(np.int64)
+
+
+def pack_step(
+    rows: NDArray[np.int64], lengths: NDArray[np.int64], most_rows: int, max_tokens: int
+) -> list[NDArray[np.int64]]:
+    """A step's rows as unpadded packs of at most `max_tokens` tokens: best-fit decreasing (Johnson 1974).
+
+    A row longer than `max_tokens` stands alone; the order of rows inside a step does not matter.
+    """
+    packs: list[list[int]] = []
+    room: list[int] = []
+    for row in sorted((int(row) for row in rows), key=lambda row: -int(lengths[row])):
+        need = int(lengths[row])
+        fitting = [(left, i) for i, left in enumerate(room) if left >= need and len(packs[i]) < most_rows]
+        if fitting:
+            _, at = min(fitting)
+            packs[at].append(row)
+            room[at] -= need
+        else:
+            packs.append([row])
+            room.append(max_tokens - need)
+    return [np.asarray(pack, np.int64) for pack in packs]

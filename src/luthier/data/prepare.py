@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import DataError, nearest
-from luthier.core.recipe import DataSpec
+from luthier.core.recipe import LANGUAGE_TASKS, DataSpec
 from luthier.data.dataset import Dataset
-from luthier.data.duplicates import normalised_hash
+from luthier.data.duplicates import both_hashes
 from luthier.data.samples import Sample, Span
 from luthier.data.splits import plan_split
 
@@ -45,7 +46,7 @@ class Prepared:
     """Everything a run needs to know of its data.
 
     Attributes:
-        labels: sorted classes or span labels; for regress the target names, in order.
+        labels: sorted classes or span labels; for regress the target names, in order; none for chat and complete.
         several_labels: whether a sample's target is a tuple of classes.
         description: for data.json: per part its files and rows; labels, seed, duplicates and leaks.
     """
@@ -65,6 +66,7 @@ class _Scan:
 
     rows: int = 0
     hashes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    wholes: NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
     counts: dict[str, int] = field(default_factory=dict)
     varies: bool = False
 
@@ -74,6 +76,8 @@ def names_of(sample: Sample) -> tuple[str, ...]:
     target = sample.target
     if isinstance(target, str):
         return (target,)
+    if isinstance(target, Conversation | Completion):
+        return ()
     return tuple(item.label if isinstance(item, Span) else item for item in target or () if not isinstance(item, float))
 
 
@@ -82,7 +86,7 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
 
     Args:
         spec: the recipe's `data`.
-        task: classify, regress, extract or auto.
+        task: classify, regress, extract, chat, complete or auto.
         seed: of the split, when validation is a share.
 
     Raises:
@@ -102,17 +106,18 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
         "train": train.describe(),
         "sha256": train.fingerprint(),
         "dropped": 0,
-        "duplicates": int(scan.rows - len(np.unique(scan.hashes))),
+        "duplicates": int(scan.rows - len(np.unique(scan.wholes))),
         "leaks": {},
     }
-    if train.task != "regress":
+    if train.task in ("classify", "extract"):
         description["label_counts"] = dict(sorted(scan.counts.items()))
     validation: View | None = None
     keep: NDArray[np.bool_] | None = None
     if isinstance(spec.validation, str | list):
         validation = _part("validation", spec.validation, spec, train, scan, labels, description)
     elif spec.validation > 0:
-        split = plan_split(train, spec.validation, seed, stratify=True, group=spec.group is not None)
+        stratify = train.task not in LANGUAGE_TASKS
+        split = plan_split(train, spec.validation, seed, stratify=stratify, group=spec.group is not None)
         keep = split.assignment == 0
         validation = View(train, scan.rows, ~keep)
         description["rows"] = dict(split.counts)
@@ -124,14 +129,21 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
 
 
 def _scan(dataset: Dataset) -> _Scan:
-    scan, hashes, first = _Scan(), array.array("Q"), None
+    scan, hashes, wholes, first = _Scan(), array.array("Q"), array.array("Q"), None
+    generative = dataset.task in LANGUAGE_TASKS
     for sample in dataset.samples():
-        hashes.append(normalised_hash(sample))
+        asked, whole = both_hashes(sample)
+        hashes.append(asked)
+        wholes.append(whole)
+        if generative:
+            continue
         for name in names_of(sample):
             scan.counts[name] = scan.counts.get(name, 0) + 1
-        first = sample.target if first is None else first
-        scan.varies = scan.varies or sample.target != first
+        if not scan.varies:
+            first = sample.target if first is None else first
+            scan.varies = sample.target != first
     scan.rows, scan.hashes = len(hashes), np.frombuffer(hashes, np.uint64)
+    scan.wholes = np.frombuffer(wholes, np.uint64)
     return scan
 
 
@@ -143,6 +155,8 @@ def _labels(train: Dataset, scan: _Scan, where: str) -> list[str]:
             remedy="Add rows.",
             code="too_few_rows",
         )
+    if train.task in LANGUAGE_TASKS:
+        return []
     if train.task == "regress":
         if not scan.varies:
             raise DataError(
@@ -193,8 +207,9 @@ def _part(
             remedy="Give files of one kind.",
             code="mixed_files",
         )
-    known, trained = set(labels), np.unique(scan.hashes)
-    rows, leaks = 0, 0
+    known, trained, wholes = set(labels), np.unique(scan.hashes), np.unique(scan.wholes)
+    rows, leaks, whole = 0, 0, 0
+    generative = train.task in LANGUAGE_TASKS
     shown: list[dict[str, Any]] = []
     for sample in part.samples():
         rows += 1
@@ -206,13 +221,21 @@ def _part(
                     remedy=f"{nearest(label, labels)} Correct it, or add rows with it to train.",
                     code="unknown_label",
                 )
-        value = np.uint64(normalised_hash(sample))
-        at = int(np.searchsorted(trained, value))
-        if at < len(trained) and trained[at] == value:
+        asked, both = both_hashes(sample)
+        same = _holds(wholes, both)
+        if same or _holds(trained, asked):
             leaks += 1
+            whole += same
             if len(shown) < LEAKS_SHOWN:
                 shown.append({"source": sample.source, "line": sample.line})
     description["rows"][name] = rows
     description[name] = part.describe()
     description["leaks"][name] = {"rows": leaks, "examples": shown}
+    if generative:  # the same question, and of these the same answer too
+        description["leaks"][name]["whole"] = whole
     return View(part, rows)
+
+
+def _holds(ordered: NDArray[np.uint64], value: int) -> bool:
+    at = int(np.searchsorted(ordered, np.uint64(value)))
+    return at < len(ordered) and int(ordered[at]) == value

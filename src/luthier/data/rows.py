@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from luthier.core.recipe import LANGUAGE_TASKS
 from luthier.data.columns import TARGETS, Columns
+from luthier.data.conversations import language_target
 from luthier.data.formats.base import Row
 from luthier.data.samples import Finding, Sample, Target
 from luthier.data.targets import Wrong, kind, one_label, parse_label, parse_score, parse_spans
@@ -13,14 +15,19 @@ def row_to_sample(row: Row, columns: Columns, task: str, *, require_target: bool
 
     Args:
         columns: as `columns.resolve` gave them.
-        task: classify, regress or extract.
-        require_target: whether a row without an answer is an error; else its target is None.
+        task: classify, regress, extract, chat or complete.
+        require_target: whether a row without an answer is an error; else its target is None (for chat
+            and complete: what is asked, without an answer).
     """
     try:
+        if task in LANGUAGE_TASKS:
+            question, language = language_target(row, columns, task, require_target=require_target)
+            group = _group_of(row, columns)
+            return Sample(question, None, language, group, row.line, row.source)
         text = _text(row, columns.text)
         pair = None if columns.text_pair is None else _text(row, columns.text_pair)
         target = _target(row, columns, task, text, require_target)
-        group = None if columns.group is None else _group(row, columns.group)
+        group = _group_of(row, columns)
     except Wrong as wrong:
         return wrong.finding(row.line, row.source)
     return Sample(text, pair, target, group, row.line, row.source)
@@ -44,7 +51,10 @@ def _text(row: Row, column: str) -> str:
     return value
 
 
-def _group(row: Row, column: str) -> str | None:
+def _group_of(row: Row, columns: Columns) -> str | None:
+    column = columns.group
+    if column is None:
+        return row.group
     if column not in row.values:
         raise _missing(column, row)
     value = row.values[column]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.core.predictor import TextInput
 
 Severity = Literal["error", "warning", "info"]
@@ -19,8 +20,9 @@ class Span:
     label: str
 
 
-Target = str | tuple[str, ...] | tuple[float, ...] | tuple[Span, ...] | None
-"""One class; several classes; one or more numbers; spans; None where the row has no answer."""
+Target = str | tuple[str, ...] | tuple[float, ...] | tuple[Span, ...] | Conversation | Completion | None
+"""One class; several classes; one or more numbers; spans; a conversation or completion, whose `text` is
+then what the model is asked, for people; None where the row has no answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -46,6 +46,8 @@ DATA_ENDINGS = (
     ".iob2",
 )
 TEXT_ENDINGS = (".txt", ".text")
+PROSE_ENDINGS = (*TEXT_ENDINGS, ".md", ".markdown", ".rst")
+"""Plain text to go on with, where the task is complete."""
 _GZIP = b"\x1f\x8b"
 
 
@@ -145,22 +147,25 @@ def _remote(path: str) -> Iterator[None]:
         ) from error
 
 
-def expand(source: str | list[str]) -> list[str]:
+def expand(source: str | list[str], *, texts: tuple[str, ...] = TEXT_ENDINGS) -> list[str]:
     """The files that `source` means, in order; a folder or a glob gives its files sorted by path.
+
+    Args:
+        texts: endings of plain text, which a folder gives where it holds no other data.
 
     Raises:
         DataError: `not_found` names the nearest names in the folder; `no_files` when a folder or a
             glob holds nothing that is data.
     """
     if not isinstance(source, str):
-        return [path for item in source for path in expand(item)]
+        return [path for item in source for path in expand(item, texts=texts)]
     if scheme(source) not in ("", "file"):
-        return _expand_url(source)
+        return _expand_url(source, texts)
     path = local(source)
     if os.path.isdir(path):
         with _reading(source):
             files = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names]
-        return _data_files(source, files, path)
+        return _data_files(source, files, path, texts)
     if os.path.lexists(path) or not glob.has_magic(path):
         with _reading(source):
             os.stat(path)
@@ -176,7 +181,22 @@ def expand(source: str | list[str]) -> list[str]:
     return found
 
 
-def _expand_url(source: str) -> list[str]:
+def holds_data(folder: str) -> bool:
+    """Whether a local folder holds a data or text file that `expand` would give."""
+    files = (os.path.join(path, name) for path, _, names in os.walk(folder) for name in names)
+    return any(plain_name(path).endswith((*DATA_ENDINGS, *TEXT_ENDINGS)) for path in _shown(files, folder))
+
+
+def _shown(files: Iterable[str], root: str) -> list[str]:
+    """Those that are not hidden, sorted by path."""
+    return sorted(
+        path
+        for path in files
+        if not any(part.startswith((".", "_")) for part in path[len(root) :].replace(os.sep, "/").split("/"))
+    )
+
+
+def _expand_url(source: str, texts: tuple[str, ...]) -> list[str]:
     filesystem, inner = _filesystem(source)
     with _remote(source):
         if glob.has_magic(inner) and scheme(source) not in ("http", "https"):
@@ -193,24 +213,20 @@ def _expand_url(source: str) -> list[str]:
             return [source]
         if scheme(source) not in ("http", "https") and filesystem.isdir(inner):
             files = [filesystem.unstrip_protocol(name) for name in filesystem.find(inner)]
-            return _data_files(source, files, filesystem.unstrip_protocol(inner))
+            return _data_files(source, files, filesystem.unstrip_protocol(inner), texts)
     raise _not_found(source)
 
 
-def _data_files(source: str, files: list[str], root: str) -> list[str]:
+def _data_files(source: str, files: list[str], root: str, endings: tuple[str, ...]) -> list[str]:
     """Of all files below a folder the data: hidden ones never, text files only if there is nothing else."""
-    shown = sorted(
-        path
-        for path in files
-        if not any(part.startswith((".", "_")) for part in path[len(root) :].replace(os.sep, "/").split("/"))
-    )
+    shown = _shown(files, root)
     data = [path for path in shown if plain_name(path).endswith(DATA_ENDINGS)]
-    texts = [path for path in shown if plain_name(path).endswith(TEXT_ENDINGS)]
+    texts = [path for path in shown if plain_name(path).endswith(endings)]
     if not data and not texts:
         raise DataError(
             "this folder holds no data files.",
             where=source,
-            remedy="Data files end in " + ", ".join((*DATA_ENDINGS, *TEXT_ENDINGS)) + " (or with .gz after it).",
+            remedy="Data files end in " + ", ".join((*DATA_ENDINGS, *endings)) + " (or with .gz after it).",
             code="no_files",
         )
     return data or texts

@@ -8,7 +8,6 @@ al. 2011, "On the stratification of multi-label data"): the rarest label first.
 from __future__ import annotations
 
 import array
-import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,12 +16,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import DataError
 from luthier.data.clusters import Clusters
-from luthier.data.duplicates import NearDuplicates, Reread, normalised_hash
+from luthier.data.duplicates import NearDuplicates, Reread, both_hashes, in_batches
 from luthier.data.samples import Sample, Span
 
-BATCH = 4096
 NEAR = 0.85
 """Jaccard resemblance from which two rows may not stand on two sides."""
 BINS = 10
@@ -59,6 +58,7 @@ class _Facts:
 
     rows: int
     texts: NDArray[np.uint64]
+    wholes: NDArray[np.uint64]
     groups: NDArray[np.uint64] | None
     label_rows: Ints
     label_codes: Ints
@@ -94,6 +94,7 @@ def plan_split(
         )
     clusters = Clusters(facts.rows)
     clusters.join_equal(facts.texts)
+    clusters.join_equal(facts.wholes)
     if facts.groups is not None:
         clusters.join_equal(facts.groups)
     for first, second, _ in facts.near.batches(NEAR, Reread(factory)):
@@ -127,22 +128,23 @@ def _labels_of(sample: Sample) -> Iterable[str]:
     target = sample.target
     if isinstance(target, str):
         return (target,)
-    if target is None or not target:
+    if not target or isinstance(target, Conversation | Completion):
         return ("",)  # rows without any label are a stratum too
     return dict.fromkeys(item.label if isinstance(item, Span) else str(item) for item in target)
 
 
 def _read(factory: Factory, *, stratify: bool, group: bool) -> _Facts:
-    texts, groups = array.array("Q"), array.array("Q")
+    texts, wholes, groups = array.array("Q"), array.array("Q"), array.array("Q")
     label_rows, label_codes, scores = array.array("q"), array.array("q"), array.array("d")
     codes: dict[str, int] = {}
     near = NearDuplicates()
     row = 0
-    stream = iter(factory())
-    while batch := list(itertools.islice(stream, BATCH)):
+    for batch in in_batches(factory()):
         near.add(batch)
         for sample in batch:
-            texts.append(normalised_hash(sample))
+            asked, whole = both_hashes(sample)
+            texts.append(asked)
+            wholes.append(whole)
             if group:
                 groups.append(_group_hash(sample, row))
             if stratify and isinstance(sample.target, tuple) and sample.target and isinstance(sample.target[0], float):
@@ -158,6 +160,7 @@ def _read(factory: Factory, *, stratify: bool, group: bool) -> _Facts:
     return _Facts(
         row,
         np.frombuffer(texts, np.uint64),
+        np.frombuffer(wholes, np.uint64),
         np.frombuffer(groups, np.uint64) if group else None,
         rows,
         names,

@@ -64,7 +64,7 @@ class TargetCoder:
     def code(self, target: Target, encoded: Encoded) -> tuple[NDArray[Any], NDArray[np.float32]]:
         """(numbers, weights): classify [1] or [C], regress [T], extract [L] each with [L] weights."""
         if self.task == "extract":
-            spans = [span for span in target or () if isinstance(span, Span)]
+            spans = [span for span in target if isinstance(span, Span)] if isinstance(target, tuple) else []
             ids, weights = encode_spans(spans, encoded.offsets, self.labels)
             return np.asarray(ids, np.float32), np.asarray(weights, np.float32)
         one = np.ones(1, np.float32)
@@ -90,6 +90,8 @@ class TokenTable:
         references: what a Scorer compares with, one per row (kept only where `keep` was asked).
         offsets and texts likewise, for turning tags back into characters.
         cut: rows that lost tokens to max_length; dropped: rows left out by truncate: drop.
+        answers_cut: rows whose learned answers lost tokens; without_targets: rows left out because
+            nothing in them carries weight (both generative tasks only).
     """
 
     ids: NDArray[np.int32]
@@ -104,6 +106,8 @@ class TokenTable:
     references: list[Target]
     encoded: list[Encoded]
     texts: list[str]
+    answers_cut: int = 0
+    without_targets: int = 0
 
     def __len__(self) -> int:
         return len(self.starts) - 1

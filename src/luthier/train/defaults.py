@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from luthier.core.errors import RecipeError
-from luthier.core.recipe import Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.text import TextEncoder
 from luthier.models.base_source import BaseSource
 from luthier.models.build import choose_pooling
@@ -24,6 +24,11 @@ _TARGET_STEPS = {"full": 300, "lora": 400, "adapter": 400, "bitfit": 500, "ia3":
 _MOST_EPOCHS = {"full": 12, "lora": 15, "adapter": 15, "bitfit": 20, "ia3": 20, "prefix": 20, "head": 60}
 _LEAST_EPOCHS = {"head": 10}
 HEAD_RATE = 2e-3
+
+
+def default_model(task: str) -> str:
+    """The embedded base that `model: auto` means."""
+    return "luthier-nano" if task in LANGUAGE_TASKS else "minilm"
 
 
 def resolve(
@@ -84,6 +89,14 @@ def resolve(
     precision = "bf16" if bf16 else "fp32"
     choose("train.precision", spec.precision, precision, "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest")
     choose("train.dropout", spec.dropout, 0.0, "short fine-tuning is regularised by stopping early (docs/log.md)")
+    choose("train.truncate", spec.truncate, "end", "the beginning of a text says most")
+    if spec.truncate == "split":
+        raise RecipeError(
+            "train.truncate: split is for plain text to be continued; a labelled text cannot be split.",
+            remedy="Use end, start or drop.",
+            param="train.truncate",
+        )
+    choose("evaluate.baselines", recipe.evaluate.baselines, ["majority", "tfidf", "frozen"], "what a model must beat")
     pooling = choose_pooling(source, task)
     fits = "a sentence encoder, which was trained with it" if pooling != "stock" else "the architecture's own head"
     choose("head.pooling", recipe.head.pooling, pooling, fits)

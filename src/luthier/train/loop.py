@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from luthier.core import clock
@@ -15,7 +14,7 @@ from luthier.core.errors import Interrupted, TrainingError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import TrainSpec
 from luthier.core.rundir import RunDir
-from luthier.data.packing import plan_epoch, split_step
+from luthier.data.packing import plan_epoch
 from luthier.data.tokens import TokenTable
 from luthier.models.trainable import load_trainable_state, trainable_state
 from luthier.train.checkpoint import Progress, save_checkpoint
@@ -23,7 +22,7 @@ from luthier.train.collate import collate
 from luthier.train.memory import peak_memory_bytes
 from luthier.train.optimizer import Optimizer, rate_factor
 from luthier.train.step import StepRunner
-from luthier.train.validate import Validator
+from luthier.train.validate import Judge
 
 MOST_ROLLBACKS = 3
 
@@ -38,11 +37,12 @@ class Loop:
         runner: StepRunner,
         optimizer: Optimizer,
         table: TokenTable,
-        validator: Validator | None,
+        validator: Judge | None,
         listener: Listener,
         progress: Progress,
         identity: str,
         should_stop: Callable[[], bool],
+        on_evaluation: Callable[[int], None] = lambda step: None,
     ) -> None:
         assert isinstance(spec.epochs, int) and isinstance(spec.batch_size, int)
         assert isinstance(spec.learning_rate, float)
@@ -50,6 +50,7 @@ class Loop:
         self.run_dir, self.spec, self.runner, self.optimizer = run, spec, runner, optimizer
         self.table, self.validator, self.listener = table, validator, listener
         self.progress, self.identity, self.should_stop = progress, identity, should_stop
+        self.on_evaluation = on_evaluation
         self.epochs = progress.planned_epochs = spec.epochs
         self.rows_per_step = spec.batch_size * spec.accumulate
         self.steps_per_epoch = math.ceil(len(table) / self.rows_per_step)
@@ -60,6 +61,8 @@ class Loop:
         """Train from `progress` on."""
         self.runner.forward.model.train()
         self._remember()
+        if self.progress.step == 0:
+            self.on_evaluation(0)
         while self.progress.epoch < self.epochs and not self.progress.stopped_early:
             self._epoch()
 
@@ -88,10 +91,9 @@ class Loop:
 
     def _step(self, rows: Any, began: float) -> bool:
         progress, lengths = self.progress, self.table.lengths
-        assert isinstance(self.spec.batch_size, int)
         batches = [
             collate(self.table, part, self.runner.task.per_token)
-            for part in split_step(rows, lengths, self.spec.batch_size, self.runner.max_tokens)
+            for part in self.runner.cut(rows, lengths)
         ]
         # A resumed run of more epochs plans the rate anew over all of its steps.
         factor = rate_factor(progress.step, self.total_steps, self.spec.warmup, self.spec.schedule)
@@ -118,7 +120,7 @@ class Loop:
                 "epochs": self.epochs, "loss": loss, "grad_norm": norm,
                 "learning_rate": self.base_rate * factor, "tokens": tokens, "rows": len(rows),
                 "tokens_per_second": tokens / max(seconds, 1e-9), "rows_per_second": len(rows) / max(seconds, 1e-9),
-                "seconds_left": left,
+                "seconds_left": left, **self.runner.facts(),
             })
         )  # fmt: skip
         return True
@@ -135,9 +137,9 @@ class Loop:
             entry |= {
                 "validation_loss": judged.loss,
                 "validation_metric": judged.value,
-                "metric_name": self.validator.scorer.name,
+                "metric_name": self.validator.metric_name,
             }
-            sign = 1.0 if self.validator.scorer.higher_is_better else -1.0
+            sign = 1.0 if self.validator.higher_is_better else -1.0
             best, best_loss = progress.best_value, progress.best_loss
             better = (
                 best is None
@@ -160,6 +162,7 @@ class Loop:
         progress.stopped_early = bool(patience) and progress.evaluations_without_better >= patience
         progress.history.append(entry)
         self.listener(Event("evaluation", data={**entry, "metric": entry.get("validation_metric"), "best": better}))
+        self.on_evaluation(progress.step)
         if progress.stopped_early and progress.epoch < self.epochs:
             self.listener(
                 Event("message", f"Stopped early: no better validation result for {patience} epochs; "
@@ -219,8 +222,3 @@ class Loop:
             Event("message", f"{cause[0].upper()}{cause[1:]}: the step was refused; back at step {kept.step} with "
                   f"{kept.rate_scale:g} of the rate.", "warn")
         )  # fmt: skip
-
-
-def seed_everything(seed: int) -> None:
-    """Same machine, same build, same threads: same numbers."""
-    torch.manual_seed(seed)

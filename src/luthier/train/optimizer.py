@@ -50,6 +50,7 @@ class Optimizer:
             for group in groups:
                 group["params"] = [vocabulary.parameter if p is whole else p for p in group["params"]]
         self.vocabulary = vocabulary
+        groups = _joined(groups)
         self.peaks = [group["lr"] for group in groups]
         self.max_grad_norm = spec.max_grad_norm
         # betas and eps as in BERT's own fine-tuning (Devlin et al. 2019)
@@ -70,8 +71,10 @@ class Optimizer:
         norm = float(torch.nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             return norm
-        if norm > self.max_grad_norm:
-            torch._foreach_mul_(gradients, self.max_grad_norm / (norm + 1e-6))
+        # The update divides by this as it reads the gradients (the hook of torch.amp's GradScaler): one
+        # pass over all of them less than scaling first.
+        scale = max(1.0, (norm + 1e-6) / self.max_grad_norm)
+        self.adam.grad_scale = None if scale == 1.0 else torch.full((), scale, device=gradients[0].device)  # type: ignore[attr-defined]
         for group, peak in zip(self.adam.param_groups, self.peaks, strict=True):
             group["lr"] = peak * factor
             if self.vocabulary is not None and any(p is self.vocabulary.parameter for p in group["params"]):
@@ -100,3 +103,16 @@ class Optimizer:
                     kind: value if kind == "step" else value.to(parameter.device)
                     for kind, value in by_name[name].items()
                 }
+
+
+def _joined(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups of like settings as one: each group is a call, and without layer decay there are four, not
+    sixteen."""
+    found: dict[tuple[float, float], dict[str, Any]] = {}
+    for group in groups:
+        key = (group["lr"], group["weight_decay"])
+        if key in found:
+            found[key]["params"] += group["params"]
+        else:
+            found[key] = {"params": list(group["params"]), "lr": key[0], "weight_decay": key[1]}
+    return list(found.values())

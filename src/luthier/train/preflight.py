@@ -17,7 +17,6 @@ from torch import Tensor
 
 from luthier.core.errors import TrainingError
 from luthier.core.events import Event, Listener
-from luthier.data.packing import split_step
 from luthier.data.tokens import TokenTable
 from luthier.train.collate import Batch, collate
 from luthier.train.memory import peak_memory_bytes
@@ -25,6 +24,8 @@ from luthier.train.optimizer import Optimizer
 from luthier.train.step import StepRunner
 
 PROBE_ROWS = 8
+MAX_TOKENS = 16_384
+"""Padded tokens of one micro-batch; more rows of a step come in several."""
 TOLERANCE = 1e-4
 """Largest relative difference of a gradient when the same rows are cut into other batches (fp32)."""
 BF16_TOLERANCE = 5e-2
@@ -81,8 +82,7 @@ class Preflight:
 
     def probe(self) -> Batch:
         """A few rows, spread over the table."""
-        rows = np.unique(np.linspace(0, len(self.table) - 1, min(PROBE_ROWS, len(self.table))).astype(np.int64))
-        return collate(self.table, rows, self.runner.task.per_token)
+        return probe(self.table, self.runner.task.per_token)
 
     def _targets(self) -> Gate:
         weights, rows = self.table.weights, len(self.table)
@@ -98,13 +98,15 @@ class Preflight:
     def _cut(self, policy: str) -> Gate:
         lengths, cut, dropped = self.table.lengths, self.table.cut, self.table.dropped
         share = (cut + dropped) / max(1, len(self.table) + dropped)
-        what = f"{dropped} rows dropped" if policy == "drop" else f"{cut} rows lose their {policy}"
+        what = {"drop": f"{dropped} rows dropped", "split": f"{cut} rows split"}.get(
+            policy, f"{cut} rows lose their {policy}" + (f", {self.table.answers_cut} of them part of an answer"
+                                                          if self.table.answers_cut else ""))  # fmt: skip
         detail = (
             f"tokens per row: median {int(np.median(lengths))}, 95 % up to {int(np.percentile(lengths, 95))}, "
             f"longest {self.table.longest}; " + (f"{what} ({share:.1%})" if cut or dropped else "nothing is cut")
         )
         return Gate(
-            "G3", "length", share <= 0.5, detail,
+            "G3", "length", share <= 0.5 or policy == "split", detail,
             "More than half of the rows would be cut: raise train.max_length, or choose a base with a longer context.",
         )  # fmt: skip
 
@@ -169,7 +171,7 @@ class Preflight:
     def _memory(self) -> Gate:
         lengths = self.table.lengths
         rows = np.argsort(-lengths, kind="stable")[: self.runner.batch_size]
-        batches = split_step(rows, lengths, self.runner.batch_size, self.runner.max_tokens)
+        batches = self.runner.cut(rows, lengths)
         try:
             self.runner.backward([collate(self.table, batches[0], self.runner.task.per_token)])
         except (MemoryError, RuntimeError) as error:
@@ -180,6 +182,12 @@ class Preflight:
         finally:
             self.runner.zero_grad()
         return Gate("G8", "memory", True, f"the longest batch fits; peak so far {peak_memory_bytes() / 2**30:.2f} GiB")
+
+
+def probe(table: TokenTable, per_token: bool) -> Batch:
+    """A few rows, spread over the table."""
+    rows = np.unique(np.linspace(0, len(table) - 1, min(PROBE_ROWS, len(table))).astype(np.int64))
+    return collate(table, rows, per_token)
 
 
 def leak_gate(leaks: dict[str, Any]) -> Gate:

@@ -8,42 +8,32 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import AutoConfig
 
 from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError
 from luthier.core.events import Event, Listener
 from luthier.core.predictor import Scorer
-from luthier.core.recipe import Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.rundir import RunDir
 from luthier.data.prepare import Prepared, prepare
-from luthier.data.tokens import TargetCoder, TokenTable, encode_samples, fingerprint, token_lengths
-from luthier.models import export, methods
+from luthier.data.tokens import TargetCoder, fingerprint
 from luthier.models.base_source import BaseSource
-from luthier.models.build import build
 from luthier.models.catalogue import locate
 from luthier.models.task_model import TaskModel
-from luthier.models.tokenizer import Tokenizer, load_tokenizer
 from luthier.models.trainable import load_trainable_state, trainable_summary
+from luthier.train import encoder_parts, language_parts
 from luthier.train.checkpoint import Progress, load_best, newest_checkpoint
-from luthier.train.defaults import resolve
-from luthier.train.forward import Forward
+from luthier.train.defaults import default_model
 from luthier.train.journal import Journal
-from luthier.train.loop import Loop, seed_everything
+from luthier.train.loop import Loop
 from luthier.train.memory import peak_memory_bytes
 from luthier.train.optimizer import Optimizer
-from luthier.train.preflight import Preflight, leak_gate
+from luthier.train.parts import Parts, Save
+from luthier.train.preflight import MAX_TOKENS, Preflight, leak_gate
 from luthier.train.signals import stop_flag
 from luthier.train.step import StepRunner
-from luthier.train.tasks import make_task
 from luthier.train.trunk_cache import TrunkCache
-from luthier.train.validate import Validator
-
-MAX_TOKENS = 16_384
-"""Padded tokens of one micro-batch; more rows of a step come in several."""
-_FRESH = ("lora", "adapter", "ia3")
-"""Methods whose new parts must not change the answers before they have learned."""
+from luthier.train.validate import Judge
 
 ScorerFor = Callable[[str, bool], Scorer]
 
@@ -57,29 +47,21 @@ class Trained:
     prepared: Prepared
     source: BaseSource
     model: TaskModel
-    tokenizer: Tokenizer
-    coder: TargetCoder
+    tokenizer: Any
+    coder: TargetCoder | None
     progress: Progress
-    validator: Validator | None
+    validator: Judge | None
     runner: StepRunner
+    save: Save
     cost: dict[str, Any]
     dropped: int = 0
     warnings: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
     def export(self, **extras: Any) -> None:
         """Write the run's model/; `extras` go into its settings (temperature)."""
-        train = self.recipe.train
         with durable.atomic_folder(self.run.model) as folder:
-            export.save(
-                self.model, self.tokenizer, self.source, folder,
-                extras={
-                    "max_length": train.max_length,
-                    "cut": "start" if train.truncate == "start" else "end",
-                    "target_mean": list(self.coder.mean) or None,
-                    "target_std": list(self.coder.std) or None,
-                    **extras,
-                },
-            )  # fmt: skip
+            self.save(folder, extras)
 
 
 def new_run(recipe: Recipe) -> RunDir:
@@ -125,30 +107,22 @@ def _train(
     preflight: bool,
 ) -> Trained:
     began = clock.monotonic()
-    source = locate(recipe.model)
-    tokenizer = load_tokenizer(source.path)
+    source = None if recipe.model == "auto" else locate(recipe.model)  # a wrong name is told before data are read
     prepared = prepare(recipe.data, recipe.task, recipe.train.seed)
-    recipe, warnings = _settle(recipe, run, prepared, source, tokenizer, listener)
-    spec = recipe.train
-    assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int) and isinstance(spec.epochs, int)
-    seed_everything(spec.seed)
-
-    coder = TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train)
-    table = encode_samples(prepared.train, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate)
-    held_out = None
-    if prepared.validation is not None and len(prepared.validation):
-        held_out = encode_samples(
-            prepared.validation, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate, keep=True
-        )
-    model, before = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch)
-    forward = Forward(model, tokenizer.pad_id)
-    forward.train_used_words_only(table)
-    task = make_task(coder, table, recipe.head.class_weights)
-    runner = StepRunner(forward, task, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
+    if source is None:
+        recipe = recipe.replace(model=default_model(prepared.task))
+        source = locate(recipe.model)
+    if prepared.task in LANGUAGE_TASKS:
+        parts = language_parts.assemble(recipe, run, prepared, source, listener, from_scratch)
+    else:
+        scorer = scorer_for(prepared.task, prepared.several_labels)
+        parts = encoder_parts.assemble(recipe, run, prepared, source, scorer, listener, from_scratch)
+    recipe, model, runner, table = parts.recipe, parts.model, parts.runner, parts.table
+    spec, forward = recipe.train, runner.forward
+    assert isinstance(spec.epochs, int)
     identity = fingerprint(
         prepared.description["sha256"], source.sha256, table.fingerprint(), recipe.method.model_dump(),
-        recipe.head.model_dump(), recipe.freeze.model_dump(), coder.labels, spec.seed, spec.batch_size,
-        spec.accumulate, from_scratch,
+        recipe.freeze.model_dump(), spec.seed, spec.batch_size, spec.accumulate, from_scratch, *parts.identity,
     )  # fmt: skip
 
     def make_optimizer() -> Optimizer:
@@ -158,7 +132,8 @@ def _train(
     found = newest_checkpoint(run, identity) if resume else None
     if found is None and preflight:
         gates = Preflight(runner, table, listener)
-        gates.run(before, make_optimizer, spec.truncate)
+        gates.run(parts.before, make_optimizer, spec.truncate)
+        parts.gates(gates)
         gates.report(leak_gate(prepared.description["leaks"]))
     optimizer = make_optimizer()
     if found is not None:
@@ -173,14 +148,13 @@ def _train(
     elif resume:
         listener.rewind(0, set())
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
-
-    validator = None
-    if held_out is not None:
-        validator = Validator(runner, held_out, coder, scorer_for(prepared.task, prepared.several_labels))
     if spec.cache:
-        _open_caches(runner, table, validator, source, from_scratch, spec.seed, listener)
+        _open_caches(parts, source, from_scratch, listener)
     with stop_flag() as should_stop:
-        Loop(run, spec, runner, optimizer, table, validator, listener, progress, identity, should_stop).run()
+        Loop(
+            run, spec, runner, optimizer, table, parts.validator, listener, progress, identity, should_stop,
+            parts.on_evaluation,
+        ).run()  # fmt: skip
     if progress.best_step:
         load_trainable_state(model, load_best(run, progress, identity))
         forward.vocabulary = None  # the model's own embedding now holds the best words
@@ -206,75 +180,17 @@ def _train(
         prepared,
         source,
         model,
-        tokenizer,
-        coder,
+        parts.tokenizer,
+        parts.coder,
         progress,
-        validator,
+        parts.validator,
         runner,
+        parts.save,
         cost,
         table.dropped,
-        warnings,
+        parts.warnings,
+        parts.notes,
     )
-
-
-def _settle(
-    recipe: Recipe, run: RunDir, prepared: Prepared, source: BaseSource, tokenizer: Tokenizer, listener: Listener
-) -> tuple[Recipe, list[str]]:
-    """Resolve every `auto`, write recipe.yaml and data.json, and say what was chosen."""
-    lengths = token_lengths(prepared.train, tokenizer)
-    reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
-    config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
-    recipe, reasons = resolve(
-        recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=config.hidden_size,
-        encoder=tokenizer, reserved_positions=reserved,
-    )  # fmt: skip
-    durable.write_text(run.recipe_yaml, recipe.to_yaml(reasons))
-    durable.write_json(run.data_json, prepared.description)
-    warnings = []
-    if recipe.evaluate.forgetting:
-        warnings.append("evaluate.forgetting is not measured by this version of Luthier.")
-    if recipe.evaluate.fairness is not None:
-        warnings.append("evaluate.fairness is not measured by this version of Luthier.")
-    for part, entry in prepared.description["leaks"].items():
-        if entry["rows"]:
-            warnings.append(f"{entry['rows']} rows of {part} are also in train; its figures flatter the model.")
-    for warning in warnings:
-        listener(Event("message", warning, "warn"))
-    rows = prepared.description["rows"]
-    counts = ", ".join(f"{n:,} {part} rows" for part, n in rows.items())
-    chosen = {"reasons": reasons, "recipe": recipe.model_dump()}
-    listener(Event("message", f"{prepared.task} on {source.name}: {counts}", data=chosen))
-    return recipe, warnings
-
-
-def _model(
-    recipe: Recipe,
-    prepared: Prepared,
-    source: BaseSource,
-    tokenizer: Tokenizer,
-    coder: TargetCoder,
-    table: TokenTable,
-    from_scratch: bool,
-) -> tuple[TaskModel, Tensor | None]:
-    """The model with its method applied, and the probe's logits before that."""
-    assert not isinstance(recipe.head.dropout, str) and not isinstance(recipe.train.dropout, str)
-    model = build(
-        source, task=prepared.task, labels=prepared.labels, several_labels=prepared.several_labels,
-        pooling=recipe.head.pooling, dropout=recipe.head.dropout, encoder_dropout=recipe.train.dropout,
-        seed=recipe.train.seed, from_scratch=from_scratch, precision=recipe.train.precision,
-    )  # fmt: skip
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    before = None
-    if recipe.method.kind in _FRESH:
-        model.eval()
-        task = make_task(coder, table, "none")
-        probe_runner = StepRunner(
-            Forward(model, tokenizer.pad_id, stream=False), task, batch_size=8, max_tokens=MAX_TOKENS
-        )
-        with torch.no_grad():
-            before = probe_runner.forward(Preflight(probe_runner, table, lambda event: None).probe())
-    methods.apply(model, recipe.method, recipe.freeze)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), before
 
 
 def _reopen(progress: Progress, epochs: int, patience: int) -> None:
@@ -284,22 +200,15 @@ def _reopen(progress: Progress, epochs: int, patience: int) -> None:
     progress.stopped_early = bool(patience) and progress.evaluations_without_better >= patience
 
 
-def _open_caches(
-    runner: StepRunner,
-    table: TokenTable,
-    validator: Validator | None,
-    source: BaseSource,
-    from_scratch: bool,
-    seed: int,
-    listener: Listener,
-) -> None:
+def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener: Listener) -> None:
     """Compute or find what the frozen part gives, when something above it trains."""
+    runner, validator = parts.runner, parts.validator
     forward = runner.forward
     if forward.boundary < 1:
         return
-    base = {"sha256": source.sha256, "scratch_seed": seed if from_scratch else None}
+    base = {"sha256": source.sha256, "scratch_seed": parts.recipe.train.seed if from_scratch else None}
     rows = 64
-    runner.cache = TrunkCache.open(forward, table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
+    runner.cache = TrunkCache.open(forward, parts.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
     if validator is not None and runner.cache is not None:
         validator.cache = TrunkCache.open(forward, validator.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
     if runner.cache is None:

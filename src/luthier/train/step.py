@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from luthier.core.errors import TrainingError
+from luthier.data.packing import split_step
 from luthier.train.collate import Batch
 from luthier.train.forward import Forward
 from luthier.train.tasks import Task
@@ -34,6 +37,20 @@ class StepRunner:
             if p.requires_grad
         ]
 
+    def cut(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """A step's rows as micro-batches that fit into memory."""
+        return split_step(rows, lengths, self.batch_size, self.max_tokens)
+
+    def loss_sum(self, batch: Batch, cached: Tensor | None = None) -> Tensor:
+        """The weighted sum of the batch's losses, a scalar."""
+        logits = self.forward(batch, cached)
+        device = logits.device
+        return self.task.loss_sum(logits, batch.targets.to(device), batch.weights.to(device))
+
+    def facts(self) -> dict[str, float]:
+        """What else is told of the last step."""
+        return {}
+
     def zero_grad(self) -> None:
         """Forget all gradients."""
         for _, parameter in self.named():
@@ -55,11 +72,17 @@ class StepRunner:
         total = 0.0
         for index, batch in enumerate(batches):
             if seed is not None:
-                torch.manual_seed((seed * 1_000_003 + index) % 2**63)  # more is refused
+                _reseed((seed * 1_000_003 + index) % 2**63)  # more is refused
             cached = None if self.cache is None else self.cache.rows(batch.rows)
-            logits = self.forward(batch, cached)
-            device = logits.device
-            loss = self.task.loss_sum(logits, batch.targets.to(device), batch.weights.to(device)) / weight
+            loss = self.loss_sum(batch, cached) / weight
             loss.backward()
             total += float(loss.detach())
         return total
+
+
+def _reseed(seed: int) -> None:
+    """What ``torch.manual_seed`` does to the generators in use, without the millisecond that it spends
+    on a record of its caller."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,6 +26,21 @@ class Judgement:
     value: float
 
 
+class Judge(Protocol):
+    """Judges the model as it is now on held-out rows."""
+
+    table: TokenTable
+    cache: TrunkCache | None
+
+    @property
+    def metric_name(self) -> str: ...
+
+    @property
+    def higher_is_better(self) -> bool: ...
+
+    def judge(self) -> Judgement: ...
+
+
 class Validator:
     """Runs a table through the model as it is now."""
 
@@ -35,8 +51,18 @@ class Validator:
         self.scorer = scorer
         self.cache: TrunkCache | None = None
 
+    @property
+    def metric_name(self) -> str:
+        """The scorer's."""
+        return self.scorer.name
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The scorer's."""
+        return self.scorer.higher_is_better
+
     @torch.no_grad()
-    def judge(self, rows: NDArray[np.int64] | None = None) -> Judgement:
+    def judge(self) -> Judgement:
         """Loss and metric, in evaluation mode, in a fixed order."""
         runner, table = self.runner, self.table
         vocabulary = runner.forward.vocabulary

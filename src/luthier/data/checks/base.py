@@ -11,9 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core.conversation import Completion, Conversation
+from luthier.core.recipe import LANGUAGE_TASKS
 from luthier.core.text import TextEncoder
 from luthier.data.columns import Columns
-from luthier.data.duplicates import exact_hash, normalised_hash
+from luthier.data.duplicates import exact_hash, normalise, normalised_hash
+from luthier.data.language_text import answer_text, texts_of
 from luthier.data.samples import Finding, Sample, Severity, Span, Target
 
 TRAIN = "train"
@@ -73,6 +76,8 @@ class RowTable:
         return index
 
     def _code(self, target: Target) -> int:
+        if isinstance(target, Conversation | Completion):
+            return hash(normalise(answer_text(target)))
         if isinstance(target, tuple):
             if target and isinstance(target[0], float):
                 self._scores.extend(item for item in target if isinstance(item, float))
@@ -159,6 +164,7 @@ class Context:
 
     Attributes:
         part: the part that is being read: train, validation or test.
+        is_code: whether each row is a source file.
         labels: rows per part of each class or span label; filled while reading.
         max_length: tokens that the model will read, None where the encoder's own limit holds.
     """
@@ -169,14 +175,28 @@ class Context:
     report: Callable[[Finding], None]
     table: RowTable
     encoder: TextEncoder | None = None
+    is_code: bool = False
     max_length: int | None = None
     seed: int = 0
     part: str = TRAIN
     where: str = ""
     labels: dict[str, LabelFacts] = field(default_factory=dict)
 
+    @property
+    def generative(self) -> bool:
+        """Whether the rows are conversations or completions."""
+        return self.task in LANGUAGE_TASKS
+
+    @property
+    def plain(self) -> bool:
+        """Whether the rows are plain text to go on with, without questions."""
+        return self.generative and bool(self.columns.text)
+
     def texts(self, sample: Sample) -> Iterator[tuple[str, str]]:
-        """Each text with the name of its column."""
+        """Each text with the name of its column, or of its message."""
+        if isinstance(sample.target, Conversation | Completion):
+            yield from texts_of(sample.target)
+            return
         yield self.columns.text, sample.text
         if sample.text_pair is not None:
             yield self.columns.text_pair or "text_pair", sample.text_pair

@@ -30,6 +30,7 @@ class Duplicates:
         alike, table = self._similar.alike(), self._context.table
         differ = _Answers(self._context)
         counts = self._counts
+        what = "question and answer" if self._context.generative and not self._context.plain else "text"
         exact, normalised = alike.exact >= 0, alike.normalised >= 0
         counts["exact"] = int(exact.sum())
         counts["normalised"] = int((normalised & ~exact).sum())
@@ -39,7 +40,18 @@ class Duplicates:
                 yield self._near(row, int(alike.near[row]), float(alike.similarity[row]), differ)
                 continue
             other = int(alike.normalised[row])
-            if differ(row, other):
+            if self._context.generative and differ(row, other):
+                counts["several_answers"] = counts.get("several_answers", 0) + 1
+                counts["exact" if exact[row] else "normalised"] -= 1
+                yield table.finding(
+                    row,
+                    "several_answers",
+                    "info",
+                    f"the same question as {table.name(other, row)}, with another answer.",
+                    "Keep both if both are right; splits keep them on one side.",
+                    other,
+                )
+            elif differ(row, other):
                 counts["conflicts"] += 1
                 yield table.finding(
                     row,
@@ -51,10 +63,10 @@ class Duplicates:
                 )
             elif exact[row]:
                 other = int(alike.exact[row])
-                message = f"the same text as {table.name(other, row)}."
+                message = f"the same {what} as {table.name(other, row)}."
                 yield table.finding(row, "duplicate", "warning", message, "Remove one of them.", other)
             else:
-                message = f"the same text as {table.name(other, row)} but for case, spaces or punctuation."
+                message = f"the same {what} as {table.name(other, row)} but for case, spaces or punctuation."
                 yield table.finding(row, "duplicate_normalised", "warning", message, "Remove one of them.", other)
 
     def _answers(self) -> str:
@@ -64,12 +76,13 @@ class Duplicates:
 
     def _near(self, row: int, other: int, similarity: float, differ: _Answers) -> Finding:
         table = self._context.table
+        what = "question" if self._context.generative and not self._context.plain else "text"
         also = f", {self._answers()}" if self._context.task == "classify" and differ(row, other) else ""
         return table.finding(
             row,
             "near_duplicate",
             "info",
-            f"nearly the same text as {table.name(other, row)} ({similarity:.0%} alike){also}.",
+            f"nearly the same {what} as {table.name(other, row)} ({similarity:.0%} alike){also}.",
             "Keep both if they are meant; splits keep them on one side.",
             other,
             similarity=round(similarity, 3),

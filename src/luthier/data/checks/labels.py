@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import nearest
 from luthier.data.checks.base import TRAIN, Context, LabelFacts, plural, short
 from luthier.data.samples import Finding, Sample, Span
@@ -27,6 +28,8 @@ def names_of(sample: Sample) -> tuple[str, ...]:
     target = sample.target
     if isinstance(target, str):
         return (target,)
+    if isinstance(target, Conversation | Completion):
+        return ()
     found = (item.label if isinstance(item, Span) else item for item in target or ())
     return tuple(dict.fromkeys(name for name in found if isinstance(name, str)))
 
@@ -45,7 +48,7 @@ class Labels:
         context = self._context
         part = context.part
         self._rows[part] = self._rows.get(part, 0) + 1
-        if part == TRAIN and self._same_target:
+        if part == TRAIN and self._same_target and not context.generative:
             if self._rows[part] == 1:
                 self._first_target = sample.target
             self._same_target = sample.target == self._first_target
@@ -78,7 +81,7 @@ class Labels:
     def finish(self) -> Iterator[Finding]:
         rows = self._rows.get(TRAIN, 0)
         yield from self._too_few(rows)
-        if rows < 2 or self._context.task == "regress":
+        if rows < 2 or self._context.task == "regress" or self._context.generative:
             return
         counts = self._counts()
         if self._context.task == "extract":
@@ -122,11 +125,12 @@ class Labels:
             some = f"there is only {rows} usable row" if rows else "there is no usable row"
             yield self._whole("too_few_rows", f"{some}; training needs at least two.", "Add rows.")
         elif rows < FEW_ROWS:
+            begins = "" if self._context.generative else "; from some 20 per class on it begins to pay"
             yield Finding(
                 "few_rows",
                 "warning",
                 f"there are only {rows} rows, so no result will be certain.",
-                "Collect a few hundred rows; from some 20 per class on it begins to pay.",
+                f"Collect a few hundred rows{begins}.",
                 0,
                 self._context.where,
             )
@@ -177,7 +181,7 @@ class Labels:
                 )
 
     def stats(self) -> dict[str, Any]:
-        if self._context.task == "regress":
+        if self._context.task == "regress" or self._context.generative:
             return {}
         rows = max(self._rows.get(TRAIN, 0), 1)
         counts = self._counts()

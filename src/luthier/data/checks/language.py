@@ -55,6 +55,8 @@ class Languages:
         self._counts: Counter[str] = Counter()
 
     def see(self, index: int, sample: Sample) -> None:
+        if self._context.is_code:
+            return
         # a multiplicative hash of the place: the same rows each time, spread over the whole file
         key = ((index + self._context.seed + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
         if len(self._heap) >= SAMPLED and key >= -self._heap[0][0]:

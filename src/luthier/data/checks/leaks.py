@@ -29,13 +29,14 @@ class Leaks:
         if len(parts) < 2:
             return
         self._counts = {part: {"exact": 0, "normalised": 0, "near": 0, "group": 0} for part in parts[1:]}
-        alike = self._similar.alike()
+        alike, self._targets = self._similar.alike(), self._context.table.targets
         leaks = (alike.normalised_leak >= 0) | (alike.near_leak >= 0)
+        what = "question" if self._context.generative and not self._context.plain else "text"
         for row in np.flatnonzero(leaks).tolist():
             if alike.exact_leak[row] >= 0:
-                yield self._text(row, int(alike.exact_leak[row]), "exact", "has the same text as")
+                yield self._text(row, int(alike.exact_leak[row]), "exact", f"has the same {what} as")
             elif alike.normalised_leak[row] >= 0:
-                how = "has, but for case, spaces or punctuation, the same text as"
+                how = f"has, but for case, spaces or punctuation, the same {what} as"
                 yield self._text(row, int(alike.normalised_leak[row]), "normalised", how)
             else:
                 measured = float(alike.leak_similarity[row])
@@ -47,6 +48,10 @@ class Leaks:
         table = self._context.table
         part, earlier = table.part_of(row), table.part_of(other)
         self._counts[part][kind] += 1
+        more: dict[str, Any] = {}
+        if self._context.generative and kind != "near":
+            more["answer"] = "same" if self._targets[row] == self._targets[other] else "another"
+            self._counts[part]["whole"] = self._counts[part].get("whole", 0) + (more["answer"] == "same")
         return table.finding(
             row,
             CODES[kind],
@@ -56,6 +61,7 @@ class Leaks:
             other,
             part=part,
             other_part=earlier,
+            **more,
         )
 
     def _groups(self) -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def describe(lengths: NDArray[np.uint32]) -> dict[str, Any]:
 
 
 class Characters:
-    """Lengths in characters, both texts of a pair together."""
+    """Lengths in characters, all texts of a row together."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -52,7 +52,7 @@ class Characters:
         self._stats: dict[str, Any] = {}
 
     def see(self, index: int, sample: Sample) -> None:
-        self._lengths.append(len(sample.text) + len(sample.text_pair or ""))
+        self._lengths.append(sum(len(text) for _, text in self._context.texts(sample)))
 
     def finish(self) -> Iterator[Finding]:
         lengths = np.array(self._lengths, dtype=np.uint32)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from luthier.core.conversation import Completion, Conversation
 from luthier.data.checks.base import TRAIN, Context
 from luthier.data.samples import Finding, Sample, Span
 from luthier.data.tags import bio_labels, encode_spans
@@ -49,7 +50,7 @@ class Preview:
             "text_pair": None if sample.text_pair is None else sample.text_pair[:SHOWN],
             **self._target(sample, labels),
         }
-        if context.encoder is None:
+        if context.encoder is None or context.generative:
             return shown
         limit = min(context.max_length or context.encoder.max_length, context.encoder.max_length)
         (encoded,) = context.encoder.encode([sample.input], max_length=limit)
@@ -58,7 +59,7 @@ class Preview:
         shown["num_tokens"] = len(encoded.ids)
         shown["cut"] = encoded.full_length > len(encoded.ids)
         if context.task == "extract":
-            spans = [item for item in sample.target or () if isinstance(item, Span)]
+            spans = _spans(sample)
             tags, _ = encode_spans(spans, encoded.offsets, labels)
             names = bio_labels(labels)
             shown["tags"] = [names[tag] for tag in tags[:SHOWN]]
@@ -66,6 +67,12 @@ class Preview:
 
     def _target(self, sample: Sample, labels: list[str]) -> dict[str, Any]:
         target = sample.target
+        if isinstance(target, Conversation):
+            turns = [{**message.to_dict(), "weight": message.weight} for message in target.messages]
+            return {"target": {"messages": turns, "tools": list(target.tools)}}
+        if isinstance(target, Completion):
+            shown = {"prompt": target.prompt[:SHOWN], "completion": target.completion[:SHOWN]}
+            return {"target": shown if target.suffix is None else {**shown, "suffix": target.suffix[:SHOWN]}}
         if isinstance(target, str):
             return {"target": target, "output": labels.index(target) if target in labels else None}
         if self._context.task == "regress":
@@ -75,7 +82,7 @@ class Preview:
             standard = np.divide(values - mean, std, out=np.zeros_like(values), where=std > 0)
             return {"target": values.tolist(), "output": [round(value, 4) for value in standard.tolist()]}
         if self._context.task == "extract":
-            spans = [item for item in target or () if isinstance(item, Span)]
+            spans = _spans(sample)
             return {
                 "target": [
                     {
@@ -89,3 +96,8 @@ class Preview:
             }
         names = [str(item) for item in target or ()]
         return {"target": names, "output": [labels.index(name) for name in names if name in labels]}
+
+
+def _spans(sample: Sample) -> list[Span]:
+    found = sample.target if isinstance(sample.target, tuple) else ()
+    return [item for item in found if isinstance(item, Span)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from luthier.data.checks.base import plural
 from luthier.data.checks.language import NAMES
 from luthier.data.checks.report import CheckReport, CodeSummary
+from luthier.data.checks.turns import describe_turns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -18,6 +19,7 @@ MARKS = {"error": ("✗", "bold red"), "warning": ("▲", "yellow"), "info": ("�
 BARS = 8
 """Up to so many labels are shown each with a bar."""
 TOKENS = 48
+LEARNED = "bold green"
 TEXT = 240
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LEVELS = "▁▂▃▄▅▆▇█"
@@ -95,6 +97,10 @@ def _facts(report: CheckReport) -> RenderableType:
         tokens = stats["lengths"]["tokens"]
         cut = plural(tokens["cut_rows"], "row") if tokens["cut_rows"] else "no row"
         grid.add_row("max_length", f"{limit} suggested; {cut} would be cut at {tokens['max_length']}")
+    if stats.get("conversations"):
+        grid.add_row("turns", describe_turns(stats))
+    if "trained_share" in stats:
+        grid.add_row("learned", f"{stats['trained_share']:.1%} of the characters")
     if languages := stats.get("languages"):
         grid.add_row("language", _languages(languages))
     return Padding(grid, (0, 0, 0, 2), expand=False)
@@ -170,6 +176,10 @@ def _sample(report: CheckReport) -> RenderableType:
     from rich.padding import Padding
 
     sample, grid = report.sample or {}, _grid()
+    if isinstance(sample["target"], dict):
+        for name, text in _language(sample["target"]):
+            grid.add_row(name, text)
+        return Padding(grid, (0, 0, 0, 2), expand=False)
     grid.add_row("text", _clean(sample["text"], TEXT))
     if sample["text_pair"] is not None:
         grid.add_row("text_pair", _clean(sample["text_pair"], TEXT))
@@ -181,6 +191,20 @@ def _sample(report: CheckReport) -> RenderableType:
         grid.add_row("ids", _line(ids + (" …" if len(sample["ids"]) > TOKENS // 2 else ""), "dim"))
     grid.add_row("target", _target(report, sample))
     return Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _language(target: dict[str, Any]) -> list[tuple[str, Text]]:
+    """Turns, or prompt and completion; what is learned stands out."""
+    if "messages" not in target:
+        styles = {"completion": LEARNED}
+        return [(name, _line(_clean(text, TEXT), styles.get(name, ""))) for name, text in target.items() if text]
+    found = []
+    for turn in target["messages"]:
+        functions = (call["function"] for call in turn.get("tool_calls", ()))
+        calls = "".join(f" {function['name']}({function['arguments']})" for function in functions)
+        style = LEARNED if turn["role"] == "assistant" and turn["weight"] else ""
+        found.append((turn["role"], _line(_clean(turn["content"] + calls, TEXT), style)))
+    return found
 
 
 def _tokens(sample: dict[str, Any]) -> Text:

@@ -8,6 +8,7 @@ from typing import Any
 
 from luthier.core.errors import DataError
 from luthier.core.text import TextEncoder
+from luthier.data.checks.answers import Answers
 from luthier.data.checks.base import TRAIN, Check, Context, RowTable
 from luthier.data.checks.duplicates_check import Duplicates
 from luthier.data.checks.labels import Labels
@@ -15,6 +16,7 @@ from luthier.data.checks.language import Languages
 from luthier.data.checks.leaks import Leaks
 from luthier.data.checks.lengths import Characters, Tokens
 from luthier.data.checks.lookalikes import LabelLookalikes
+from luthier.data.checks.openai_rules import check_like, openai_findings, with_lines
 from luthier.data.checks.personal import PersonalData
 from luthier.data.checks.preview import Preview
 from luthier.data.checks.regression import Scores
@@ -22,6 +24,7 @@ from luthier.data.checks.report import CheckReport, Findings
 from luthier.data.checks.similar import Similar
 from luthier.data.checks.spans import SpanBorders
 from luthier.data.checks.text_quality import TextQuality
+from luthier.data.checks.turns import Turns
 from luthier.data.dataset import Dataset
 from luthier.data.samples import Finding, Sample
 
@@ -38,7 +41,9 @@ CHECKS: tuple[Make, ...] = (
     Duplicates,
     Leaks,
     lambda context, similar: Characters(context),
-    lambda context, similar: Tokens(context, context.encoder) if context.encoder else None,
+    lambda context, similar: Answers(context) if context.generative else None,
+    lambda context, similar: Turns(context) if context.task == "chat" else None,
+    lambda context, similar: Tokens(context, context.encoder) if context.encoder and not context.generative else None,
     lambda context, similar: Languages(context),  # last: its model may take the memory that signatures had
 )
 """Every check, in the order in which they finish. One that does not fit the data gives None."""
@@ -53,6 +58,8 @@ def check(
     validation: Source | None = None,
     test: Source | None = None,
     encoder: TextEncoder | None = None,
+    encoder_for: Callable[[str], TextEncoder | None] | None = None,
+    like: str | None = None,
     max_length: int | None = None,
     split_seed: int = 0,
     findings_file: str | Path | None = None,
@@ -61,11 +68,13 @@ def check(
 
     Args:
         source: file, folder, glob or URL, or a list: what a run would train on.
-        task: classify, regress, extract, or auto.
+        task: classify, regress, extract, chat, complete, or auto.
         columns: role to column name.
         group: column whose rows must stay on one side of every split.
         validation: files held against `source`, as is `test`.
         encoder: the base model's tokenizer; without it nothing is said of tokens.
+        encoder_for: gives it once the task is known, instead of `encoder`.
+        like: "openai" for OpenAI's rules and the form of its messages, besides our own.
         max_length: in tokens; the encoder's own limit where it is not given.
         split_seed: chooses the rows whose language is looked at.
         findings_file: where findings beyond the first 100 go, as JSON lines; else they are only counted.
@@ -74,12 +83,14 @@ def check(
         DataError: there is nothing that could be checked: not found, empty, binary, a column missing.
         StorageError: `findings_file` cannot be written.
     """
+    check_like(like)
     findings = Findings(None if findings_file is None else Path(findings_file))
+    report = findings.add if like is None else with_lines(findings.add)
     train = Dataset.open(source, task=task, columns=columns, group=group)
     parts = {TRAIN: train}
     for name, other in (("validation", validation), ("test", test)):
         if other is not None:
-            parts[name] = _part(name, other, train, columns, group, findings.add)
+            parts[name] = _part(name, other, train, columns, group, report)
 
     def rows() -> Iterator[Sample]:
         for dataset in parts.values():
@@ -91,9 +102,10 @@ def check(
         task=train.task,
         columns=train.columns,
         several_labels=train.several_labels,
-        report=findings.add,
+        report=report,
         table=table,
-        encoder=encoder,
+        encoder=encoder if encoder_for is None else encoder_for(train.task),
+        is_code=train.is_code,
         max_length=max_length,
         seed=split_seed,
         where=train.sources[0],
@@ -101,6 +113,8 @@ def check(
     preview = Preview(context)
     checks = [made for make in CHECKS if (made := make(context, similar)) is not None]
     try:
+        for finding in openai_findings(parts) if like == "openai" else ():
+            report(finding)
         counts = {name: _read(name, dataset, context, similar, [*checks, preview]) for name, dataset in parts.items()}
         stats: dict[str, Any] = {
             "parts": counts,
@@ -110,7 +124,7 @@ def check(
         }
         for item in checks:
             for finding in item.finish():
-                findings.add(finding)
+                report(finding)
             _merge(stats, item.stats())
         sample = preview.build()
     finally:

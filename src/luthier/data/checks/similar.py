@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from luthier.data.checks.base import RowTable
 from luthier.data.clusters import Clusters
-from luthier.data.duplicates import NearDuplicates, Reread
+from luthier.data.duplicates import BATCH, BATCH_CHARACTERS, NearDuplicates, Reread
 from luthier.data.samples import Sample
 
 NEAR = 0.85
 """Jaccard resemblance from which two texts count as nearly the same, as in `splits`."""
-BATCH = 4096
 REREAD_PASSES = 2
 REREAD_CHARACTERS = 8_000_000
 
@@ -47,18 +46,20 @@ class Similar:
         self._table, self._rows = table, rows
         self._near: NearDuplicates | None = NearDuplicates()
         self._batch: list[Sample] = []
+        self._characters = 0
         self._alike: Alike | None = None
 
     def see(self, sample: Sample) -> None:
         """Take the next row."""
         self._batch.append(sample)
-        if len(self._batch) == BATCH:
+        self._characters += len(sample.text)
+        if len(self._batch) == BATCH or self._characters >= BATCH_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
         assert self._near is not None, "rows came after the comparison"
         self._near.add(self._batch)
-        self._batch = []
+        self._batch, self._characters = [], 0
 
     def alike(self) -> Alike:
         """The comparison; the signatures are given back."""

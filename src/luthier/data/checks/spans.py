@@ -18,7 +18,8 @@ class SpanBorders:
         self._spans = self._rows = self._with = 0
 
     def see(self, index: int, sample: Sample) -> None:
-        spans = [item for item in sample.target or () if isinstance(item, Span)]
+        found = sample.target if isinstance(sample.target, tuple) else ()
+        spans = [item for item in found if isinstance(item, Span)]
         if self._context.part == TRAIN:
             self._rows += 1
             self._spans += len(spans)

@@ -15,11 +15,13 @@ class Row:
     """One row as its file has it: values by column name.
 
     `line` counts from 1, where the row begins in its file (the row number in a Parquet file).
+    `group` is what the row belongs to by where it lies, when no column says it.
     """
 
     values: dict[str, Any]
     line: int
     source: str
+    group: str | None = None
 
 
 class Format(Protocol):

@@ -26,9 +26,9 @@ REGISTRY: dict[str, Callable[[TaskModel, Any, range], None]] = {
 def apply(model: TaskModel, method: Method, freeze: FreezeSpec | None = None) -> None:
     """Make `model` train as `method` says, with the bottom frozen as `freeze` says; once per model.
 
-    The head always trains. Layers below `freeze.layers` hold no new parameters either. New
-    parameters are drawn from the model's own seed. Raises `RecipeError` when the method does not
-    fit the model.
+    The head always trains (a generative base has one only with method head). Layers below
+    `freeze.layers` hold no new parameters either. New parameters are drawn from the model's own
+    seed. Raises `RecipeError` when the method does not fit the model or leaves nothing to train.
     """
     freeze = freeze or FreezeSpec()
     count = len(model.layers)
@@ -52,3 +52,9 @@ def apply(model: TaskModel, method: Method, freeze: FreezeSpec | None = None) ->
             module.requires_grad_(False)
     for parameter in model.head_parameters():
         parameter.requires_grad_(True)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(
+            "nothing is left to train: freeze.layers freezes everything that this method trains.",
+            remedy="Freeze fewer layers, or use method: head, which trains the output matrix.",
+            param="freeze.layers",
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import AdapterMethod
@@ -35,7 +36,7 @@ class Adapter(nn.Module):
 class WithAdapter(nn.Module):
     """A sublayer's last linear layer and the adapter on its output, before residual and norm."""
 
-    def __init__(self, base: nn.Linear, adapter: Adapter) -> None:
+    def __init__(self, base: nn.Linear | Conv1D, adapter: Adapter) -> None:
         super().__init__()
         self.base = base
         self.adapter = adapter
@@ -60,7 +61,8 @@ def apply(model: TaskModel, method: AdapterMethod, layers: range) -> None:
     for index in layers:
         for path in places:
             dense = blocks[index].get_submodule(path)
-            assert isinstance(dense, nn.Linear)
-            adapter = Adapter(dense.out_features, method.bottleneck, method.activation)
+            assert isinstance(dense, nn.Linear | Conv1D)
+            width = dense.out_features if isinstance(dense, nn.Linear) else dense.nf
+            adapter = Adapter(width, method.bottleneck, method.activation)
             adapter.to(device=dense.weight.device, dtype=torch.float32)
             blocks[index].set_submodule(path, WithAdapter(dense, adapter))

@@ -8,7 +8,8 @@ from luthier.models.task_model import TaskModel
 
 
 def apply(model: TaskModel, method: BitfitMethod, layers: range) -> None:
-    """Every bias of the encoder; `RecipeError` for an architecture without any (ModernBERT)."""
+    """Every bias of the encoder; `RecipeError` for an architecture without any (ModernBERT,
+    Llama)."""
     found = 0
     for name, parameter in model.trunk.named_parameters():
         if name.rsplit(".", 1)[-1] == "bias":

@@ -6,7 +6,7 @@ from peft import LoraConfig
 
 from luthier.core.errors import RecipeError, nearest
 from luthier.core.recipe import LoraMethod
-from luthier.models.methods.peft_wrap import linear_paths, pattern, task_options, wrap
+from luthier.models.methods.peft_wrap import linear_paths, pattern, task_options, transposed, wrap
 from luthier.models.task_model import TaskModel
 
 
@@ -28,6 +28,7 @@ def apply(model: TaskModel, method: LoraMethod, layers: range) -> None:
             target_modules=pattern(model, layers, targets),
             use_dora=method.dora,
             use_rslora=method.rslora,
+            fan_in_fan_out=transposed(model),
             **task_options(model),
         ),
     )

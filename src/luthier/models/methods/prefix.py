@@ -6,6 +6,7 @@ from peft import PrefixTuningConfig
 
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import PrefixMethod
+from luthier.models.causal_model import CausalModel
 from luthier.models.families import FAMILIES
 from luthier.models.methods.peft_wrap import task_options, wrap
 from luthier.models.task_model import TaskModel
@@ -25,5 +26,11 @@ def apply(model: TaskModel, method: PrefixMethod, layers: range) -> None:
             "a prefix stands in every layer, so none can be frozen.",
             remedy="Set freeze.layers to 0, or use lora or adapter.",
             param="freeze.layers",
+        )
+    if isinstance(model, CausalModel) and model.gradient_checkpointing:
+        raise RecipeError(
+            "PEFT refuses a prefix together with gradient checkpointing.",
+            remedy="Set train.gradient_checkpointing to false, or use lora or adapter.",
+            param="train.gradient_checkpointing",
         )
     wrap(model, PrefixTuningConfig(num_virtual_tokens=method.tokens, **task_options(model)))

@@ -1,0 +1,120 @@
+"""The parts of a run that classifies, regresses or extracts: an encoder with a head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from luthier.core.predictor import Scorer
+from luthier.core.recipe import Recipe
+from luthier.core.rundir import RunDir
+from luthier.data.prepare import Prepared
+from luthier.data.tokens import TargetCoder, TokenTable, encode_samples, token_lengths
+from luthier.models import export, methods
+from luthier.models.base_source import BaseSource
+from luthier.models.build import build
+from luthier.models.task_model import TaskModel
+from luthier.models.tokenizer import Tokenizer, load_tokenizer
+from luthier.train.defaults import resolve
+from luthier.train.forward import Forward
+from luthier.train.journal import Journal
+from luthier.train.parts import Parts
+from luthier.train.preflight import MAX_TOKENS, probe
+from luthier.train.settle import settle
+from luthier.train.step import StepRunner
+from luthier.train.tasks import make_task
+from luthier.train.validate import Validator
+
+_FRESH = ("lora", "adapter", "ia3")
+"""Methods whose new parts must not change the answers before they have learned."""
+
+
+def assemble(
+    recipe: Recipe,
+    run: RunDir,
+    prepared: Prepared,
+    source: BaseSource,
+    scorer: Scorer,
+    listener: Journal,
+    from_scratch: bool,
+) -> Parts:
+    """Tokens, model, task and validator of a recipe."""
+    tokenizer = load_tokenizer(source.path)
+    lengths = token_lengths(prepared.train, tokenizer)
+    reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
+    config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
+    resolved, reasons = resolve(
+        recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=config.hidden_size,
+        encoder=tokenizer, reserved_positions=reserved,
+    )  # fmt: skip
+    warnings = settle(resolved, reasons, run, prepared, source, listener)
+    recipe, spec = resolved, resolved.train
+    assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
+    torch.manual_seed(spec.seed)
+    coder = TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train)
+    table = encode_samples(prepared.train, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate)
+    held_out = None
+    if prepared.validation is not None and len(prepared.validation):
+        held_out = encode_samples(
+            prepared.validation, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate, keep=True
+        )
+    model, before = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch)
+    forward = Forward(model, tokenizer.pad_id)
+    forward.train_used_words_only(table)
+    task = make_task(coder, table, recipe.head.class_weights)
+    runner = StepRunner(forward, task, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
+
+    def save(folder: Path, extras: dict[str, Any]) -> None:
+        known = {
+            "max_length": spec.max_length,
+            "cut": "start" if spec.truncate == "start" else "end",
+            "target_mean": list(coder.mean) or None,
+            "target_std": list(coder.std) or None,
+        }
+        export.save(model, tokenizer, source, folder, extras=known | extras)
+
+    return Parts(
+        recipe,
+        table,
+        model,
+        runner,
+        None if held_out is None else Validator(runner, held_out, coder, scorer),
+        before,
+        tokenizer,
+        save,
+        coder,
+        (recipe.head.model_dump(), coder.labels),
+        warnings=warnings,
+    )
+
+
+def _model(
+    recipe: Recipe,
+    prepared: Prepared,
+    source: BaseSource,
+    tokenizer: Tokenizer,
+    coder: TargetCoder,
+    table: TokenTable,
+    from_scratch: bool,
+) -> tuple[TaskModel, Tensor | None]:
+    """The model with its method applied, and the probe's logits before that."""
+    assert not isinstance(recipe.head.dropout, str) and not isinstance(recipe.train.dropout, str)
+    model = build(
+        source, task=prepared.task, labels=prepared.labels, several_labels=prepared.several_labels,
+        pooling=recipe.head.pooling, dropout=recipe.head.dropout, encoder_dropout=recipe.train.dropout,
+        seed=recipe.train.seed, from_scratch=from_scratch, precision=recipe.train.precision,
+    )  # fmt: skip
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    before = None
+    if recipe.method.kind in _FRESH:
+        model.eval()
+        task = make_task(coder, table, "none")
+        forward = Forward(model, tokenizer.pad_id, stream=False)
+        with torch.no_grad():
+            before = forward(probe(table, task.per_token))
+    methods.apply(model, recipe.method, recipe.freeze)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), before

@@ -1,0 +1,79 @@
+"""Every `auto` of a generative run becomes a value, with its reason."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from luthier.core.errors import RecipeError
+from luthier.core.recipe import Recipe
+from luthier.models.base_source import BaseSource
+
+_WIDTH = 512
+_FULL_RATE = 3e-4
+"""Of full fine-tuning at width 512; it falls with the square root of the width."""
+_TIMES = {"full": 1.0, "lora": 10.0, "adapter": 5.0, "bitfit": 10.0, "ia3": 20.0, "prefix": 20.0, "head": 3.0}
+_TARGET_STEPS = 200
+_MOST_EPOCHS = 10
+
+
+def resolve(
+    recipe: Recipe, *, task: str, lengths: NDArray[np.int64], source: BaseSource, hidden_size: int, context: int
+) -> tuple[Recipe, dict[str, str]]:
+    """(the recipe without `auto`, reasons by dotted key). `lengths` are tokens per row, uncut.
+
+    LoRA's rate is about ten times that of full fine-tuning, and its best batch is not larger ("LoRA
+    Without Regret", Schulman et al. 2025).
+    """
+    kind, rows, spec = recipe.method.kind, len(lengths), recipe.train
+    changes: dict[str, Any] = {}
+    reasons: dict[str, str] = {}
+
+    def choose(key: str, current: Any, value: Any, reason: str) -> Any:
+        if current == "auto":
+            changes[key], reasons[key] = value, f"auto: {reason}"
+            return value
+        return current
+
+    choose("task", recipe.task, task, "recognised from the columns")
+    batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    epochs = min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+    choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
+    rate = float(f"{_FULL_RATE * _TIMES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}")
+    times = _TIMES[kind]
+    why = f"a base of width {hidden_size}" if times == 1 else f"{times:g} times that of full fine-tuning"
+    rate = choose("train.learning_rate", spec.learning_rate, rate, f"{why} ({kind})")
+    choose("train.head_learning_rate", spec.head_learning_rate, rate, "there is no new head")
+    longest = int(lengths.max())
+    if isinstance(spec.max_length, int) and spec.max_length > context:
+        raise RecipeError(
+            f"train.max_length is {spec.max_length}, and {source.name} reads at most {context} tokens.",
+            remedy=f"Set it to {context} or less.",
+            param="train.max_length",
+        )
+    limit = choose("train.max_length", spec.max_length, min(context, max(16, longest)), f"the longest row has {longest}")
+    over = int((lengths > limit).sum())
+    policy, reason = ("split", "plain text goes on in the next piece") if task == "complete" else (
+        "drop", "half an answer would be learned as a whole one")  # fmt: skip
+    cut = choose("train.truncate", spec.truncate, policy, f"{reason}; {over} of {rows} rows are longer than {limit}")
+    if cut == "split" and task == "chat":
+        raise RecipeError(
+            "train.truncate: split is for plain text; a conversation cannot be split.",
+            remedy="Use drop, or start (keeps the end, with its last answers).",
+            param="train.truncate",
+        )
+    gpu = torch.cuda.is_available()
+    bf16 = gpu and torch.cuda.is_bf16_supported()
+    choose("train.precision", spec.precision, "bf16" if bf16 else "fp32",
+           "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest")  # fmt: skip
+    choose("train.dropout", spec.dropout, 0.0, "generative bases are trained without")
+    choose("train.shared_prefix", spec.shared_prefix, kind != "prefix", "used in the steps where it saves 5 % or more")
+    choose("head.pooling", recipe.head.pooling, "stock", "the base's own output layer")
+    choose("head.dropout", recipe.head.dropout, 0.0, "there is no new head")
+    choose("evaluate.baselines", recipe.evaluate.baselines, ["base"], "the model before tuning")
+    return recipe.replace(**changes), reasons

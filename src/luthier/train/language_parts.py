@@ -1,0 +1,170 @@
+"""The parts of a generative run: a causal model, one renderer, rows of weighted tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from luthier.core.events import Event
+from luthier.core.recipe import Recipe
+from luthier.core.rundir import RunDir
+from luthier.data.language_cache import cached_language_table
+from luthier.data.language_table import encode_language, language_lengths
+from luthier.data.prepare import Prepared, View
+from luthier.data.samples import Sample
+from luthier.data.sources import open_bytes
+from luthier.data.templates.renderer import ChatRenderer, Renderer, renderer_for
+from luthier.data.templates.text_renderer import TextRenderer
+from luthier.data.tokens import TokenTable
+from luthier.models import methods
+from luthier.models.base_source import BaseSource
+from luthier.models.build_causal import build_causal
+from luthier.models.causal_model import CausalModel
+from luthier.models.chat_tokenizer import HuggingChatTokenizer, load_chat_tokenizer
+from luthier.models.export_causal import save_causal
+from luthier.models.language_predictor import LanguageModel
+from luthier.train.journal import Journal
+from luthier.train.language_defaults import resolve
+from luthier.train.language_gates import end_gate, packing_gate, share_gate, template_gate
+from luthier.train.language_samples import Sampler, questions
+from luthier.train.language_step import LanguageForward, LanguageRunner
+from luthier.train.language_validate import LanguageValidator, trained_share
+from luthier.train.parts import Parts
+from luthier.train.preflight import Preflight, probe
+from luthier.train.settle import settle
+from luthier.train.trunk_cache import cache_folder
+
+MAX_TOKENS = 8_192
+"""Tokens of one micro-batch; nothing is padded."""
+_FRESH = ("lora", "adapter", "ia3")
+_LOOKED_AT = 64
+"""Rows that the gates of the template read."""
+
+
+def assemble(
+    recipe: Recipe, run: RunDir, prepared: Prepared, source: BaseSource, listener: Journal, from_scratch: bool
+) -> Parts:
+    """Renderer, tokens, model and validator of a recipe."""
+    tokenizer = load_chat_tokenizer(source.path)
+    template = None
+    if recipe.data.template is not None:
+        with open_bytes(recipe.data.template) as handle:
+            template = handle.read().decode("utf-8")
+    renderer = renderer_for(prepared.task, tokenizer, template, recipe.data.learn)
+    config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
+    lengths = language_lengths(prepared.train, renderer)
+    text_config = config.get_text_config()
+    resolved, reasons = resolve(
+        recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
+        context=tokenizer.max_length,
+    )  # fmt: skip
+    warnings = settle(resolved, reasons, run, prepared, source, listener)
+    recipe, spec = resolved, resolved.train
+    assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
+    torch.manual_seed(spec.seed)
+    table = _table(prepared, "train", prepared.train, renderer, recipe)
+    held_out = None
+    if prepared.validation is not None and len(prepared.validation):
+        held_out = _table(prepared, "validation", prepared.validation, renderer, recipe)
+    model, before = _model(recipe, prepared.task, source, table, from_scratch)
+    forward = LanguageForward(model, share=spec.shared_prefix)
+    runner = LanguageRunner(forward, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
+    notes: dict[str, Any] = {"trained_tokens_share": trained_share(table), "way": forward.way}
+    listener(Event("message", _seen(table, forward, notes)))
+
+    def gates(preflight: Preflight) -> None:
+        rows = list(islice(iter(prepared.train), _LOOKED_AT))
+        preflight.report(share_gate(table))
+        preflight.report(end_gate(renderer, rows))
+        preflight.report(template_gate(renderer, rows))
+        preflight.report(packing_gate(runner, table))
+
+    def save(folder: Path, extras: dict[str, Any]) -> None:
+        known = {"max_length": spec.max_length, "learn": recipe.data.learn, "shared_prefix_saved": runner.saved}
+        carried = tokenizer.with_template(renderer.template.source) if isinstance(renderer, ChatRenderer) else tokenizer
+        save_causal(model, carried, source, folder, extras=known | extras)
+
+    return Parts(
+        recipe,
+        table,
+        model,
+        runner,
+        None if held_out is None else LanguageValidator(runner, held_out),
+        before,
+        tokenizer,
+        save,
+        None,
+        (renderer.fingerprint,),
+        gates,
+        _sampler(recipe, run, prepared, model, tokenizer, renderer, listener),
+        warnings,
+        notes,
+    )
+
+
+def _seen(table: TokenTable, forward: LanguageForward, notes: dict[str, Any]) -> str:
+    return (
+        f"{len(table.ids):,} tokens in {len(table):,} rows, {notes['trained_tokens_share']:.0%} of them learned; "
+        f"computed as a {forward.way} without padding."
+    )
+
+
+def _table(prepared: Prepared, part: str, view: View, renderer: Renderer, recipe: Recipe) -> TokenTable:
+    """Rows of tokens, from the cache where these very ones were made before."""
+    spec = recipe.train
+    assert isinstance(spec.max_length, int)
+    length: int = spec.max_length
+
+    def make() -> TokenTable:
+        return encode_language(view, renderer, max_length=length, truncate=spec.truncate)
+
+    key = (
+        part, prepared.description["sha256"], prepared.description.get(part), renderer.fingerprint, length,
+        spec.truncate, recipe.data.model_dump(), spec.seed,
+    )  # fmt: skip
+    return cached_language_table(key, make, cache_folder().parent / "tokens")
+
+
+def _model(
+    recipe: Recipe, task: str, source: BaseSource, table: TokenTable, from_scratch: bool
+) -> tuple[CausalModel, Tensor | None]:
+    """The model with its method applied, and the probe's logits before that."""
+    spec = recipe.train
+    assert not isinstance(spec.dropout, str)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = build_causal(
+        source, task=task, seed=spec.seed, from_scratch=from_scratch, precision=spec.precision, dropout=spec.dropout,
+        gradient_checkpointing=spec.gradient_checkpointing,
+    ).to(device)  # fmt: skip
+    before = None
+    if recipe.method.kind in _FRESH:
+        model.eval()
+        with torch.no_grad():
+            before = LanguageForward(model, share=False, stream=False)(probe(table, per_token=True))
+    methods.apply(model, recipe.method, recipe.freeze)
+    return model.to(device), before
+
+
+def _sampler(
+    recipe: Recipe,
+    run: RunDir,
+    prepared: Prepared,
+    model: CausalModel,
+    tokenizer: HuggingChatTokenizer,
+    renderer: ChatRenderer | TextRenderer,
+    listener: Journal,
+) -> Callable[[int], None]:
+    """Answers to fixed questions at each evaluation: seeing the model change says more than a curve."""
+    spec = recipe.evaluate
+    view: Sequence[Sample] | View = prepared.validation if prepared.validation is not None else prepared.train
+    asked = questions(view, spec.samples)
+    if not asked:
+        return lambda step: None
+    writer = LanguageModel(model, tokenizer, renderer, {"task": prepared.task})
+    return Sampler(run, writer, asked, spec.max_tokens, listener)

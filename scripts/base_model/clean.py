@@ -41,7 +41,7 @@ def tidy(text: str) -> str:
 
 def is_prose(text: str) -> bool:
     """Whether a tidied paragraph reads as English sentences rather than as a list, a menu or code."""
-    if not MINIMUM <= len(text) <= 2500 or text[-1] not in ".?!:\")'" or not (text[0].isalnum() or text[0] in "\"'(-"):
+    if not MINIMUM <= len(text) <= 2500 or text[-1] not in ".?!\")'" or not (text[0].isalnum() or text[0] in "\"'(-"):
         return False
     words = _WORD.findall(text)
     if len(words) < 7 or sum(map(len, words)) < 0.68 * len(text) or not text.isascii() and _foreign(text):
@@ -81,8 +81,9 @@ def html_paragraphs(source: str, headings: str = "h1,h2,h3,h4") -> Iterator[str]
     for node in tree.css(_DROPPED):
         node.decompose()
     titles = set(headings.split(","))
-    for node in tree.css(f"p,li,dd,para,{headings}"):
-        if node.tag in ("li", "dd") and node.css_first("p,li,para") is not None:
+    for node in tree.css(f"p,li,dd,para,div.para,{headings}"):
+        inner = (item.mem_id for item in node.css("p,li,para,div.para"))
+        if node.tag in ("li", "dd", "div") and any(item != node.mem_id for item in inner):
             continue
         text = tidy(node.text(deep=True, separator=""))
         if node.tag in titles:

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from scripts.base_model.clean import tidy
 
+_OFFENSIVE = re.compile(
+    r"\b(offensive|disparag|obscen|slur|vulgar|slang|whore|harlot|prostitut|lewd|sexual|copulat|genital|penis|vagina|negro|incest|rape)",
+    re.IGNORECASE,
+)
 _KINDS = {"n": "noun", "v": "verb", "a": "adjective", "s": "adjective", "r": "adverb"}
 
 
@@ -20,7 +24,7 @@ def wordnet_entries(folder: Path) -> Iterator[tuple[str, str, str, str]]:
             if line.startswith(" ") or not bar or len(fields) < 5 or fields[2] not in _KINDS:
                 continue
             word = fields[4].split("(")[0].replace("_", " ")
-            if not word.islower() or not word.replace(" ", "").isalpha():
+            if _OFFENSIVE.search(line) or not word.islower() or not word.replace(" ", "").isalpha():
                 continue
             definition = tidy(gloss.partition('; "')[0]).rstrip(";. ")
             example = re.search(r'; "([^"]{12,120})"', gloss)
@@ -43,18 +47,22 @@ def gcide_sentences(source: str, known: frozenset[str]) -> Iterator[tuple[str, s
         if word.lower() not in known or word in seen:
             continue
         body = found.group(0).partition("\n")[2]
-        body = re.sub(r"^.*?\]\s*", "", body, count=1, flags=re.DOTALL) if "[" in found.group(0).partition("\n")[0] and "]" not in found.group(0).partition("\n")[0] else body
+        first = found.group(0).partition("\n")[0]
+        if first.count("[") > first.count("]"):  # the etymology goes on below the headword
+            body = body.partition("]")[2]
         text = tidy(re.sub(r"\[[^\]]*\]|[{}]|--\s?[A-Z][\w. ]*|\([A-Z][\w. &]*\)|^\s*\d+\.", " ", body))
         text = re.split(r"(?<=[a-z\)])[.;](?: |$)", text.lstrip(" .,;"))[0].strip(" .,;")
-        if 15 <= len(text) <= 240 and text[0].isupper() and not re.search(r"[\\`^*_=|]", text):
+        if 15 <= len(text) <= 240 and text[0].isupper() and not _OFFENSIVE.search(f"{word} {text}") and not re.search(r"[\\`^*_=|]", text):
             seen.add(word)
             yield word.lower(), f"{word}: {text[0].lower()}{text[1:]}."
 
 
 def foldoc_sentences(source: str) -> Iterator[tuple[str, str]]:
     """(term, text) of FOLDOC and the Jargon File: the first paragraph of each entry."""
-    for found in re.finditer(r"^(\S[^\n]{1,38})\n\n?((?:   [^\n]+\n)+)", source, re.MULTILINE):
+    for found in re.finditer(r"^(\S[^\n]{1,38})\n(?: [^ \n][^\n]*\n)?\n?((?:   [^\n]+\n)+)", source, re.MULTILINE):
         term, body = found.groups()
         text = tidy(re.sub(r"<[^>]*>|[{}]|/[^/\n ]{2,30}/|^\s*[nvi]+\. |\[[^\]]*\]|^\s*\d+\. ", " ", body)).lstrip(" ,.")
+        if _OFFENSIVE.search(text):
+            continue
         if re.fullmatch(r"[A-Za-z][\w +#'-]*", term) and 60 <= len(text) <= 700 and text.endswith(".") and text[0].isupper():
             yield term, f"{term}: {text}"

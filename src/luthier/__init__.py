@@ -16,18 +16,19 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luthier.api import check, compare_runs, evaluate, load, resume, runs, train
+    from luthier.api import check, compare_runs, evaluate, export, load, resume, runs, train
     from luthier.core.recipe import Recipe
 
 __version__ = "0.1.0"
 
-__all__ = ["Recipe", "__version__", "check", "compare_runs", "evaluate", "load", "resume", "runs", "train"]
+__all__ = ["Recipe", "__version__", "check", "compare_runs", "evaluate", "export", "load", "resume", "runs", "train"]
 
 _HOMES = {
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",
     "compare_runs": "luthier.api",
     "evaluate": "luthier.api",
+    "export": "luthier.api",
     "load": "luthier.api",
     "resume": "luthier.api",
     "runs": "luthier.api",

@@ -20,6 +20,8 @@ from luthier.core.rundir import RunDir, list_runs
 from luthier.core.text import TextEncoder
 from luthier.data.checks import CheckReport
 from luthier.data.checks import check as check_data
+from luthier.data.templates.renderer import Renderer
+from luthier.exporting import ExportResult, export
 from luthier.judging import Evaluation, Source, evaluate, plain
 
 
@@ -60,8 +62,8 @@ def check(
     findings_file: str | Path | None = None,
     like: str | None = None,
 ) -> CheckReport:
-    """Find every problem of a data set, and show what `model` will see (minilm where none is named; for
-    chat and complete no tokens are counted then). With ``like="openai"`` OpenAI's rules are held too.
+    """Find every problem of a data set, and show what `model` will see (minilm where none is named, for
+    chat and complete luthier-nano). With ``like="openai"`` OpenAI's rules are held too.
     Raises `DataError` when it cannot be read at all."""
 
     def encoder_for(task: str) -> TextEncoder | None:
@@ -72,11 +74,20 @@ def check(
 
         return load_tokenizer(locate(model or "minilm").path)
 
+    def renderer_of(task: str) -> Renderer | None:
+        if task not in LANGUAGE_TASKS:
+            return None
+        from luthier.data.templates.renderer import renderer_for
+        from luthier.models.catalogue import locate
+        from luthier.models.chat_tokenizer import load_chat_tokenizer
+
+        return renderer_for(task, load_chat_tokenizer(locate(model or "luthier-nano").path))
+
     return check_data(
         plain(data), task=task, columns=columns, group=group,
         validation=None if validation is None else plain(validation),
         test=None if test is None else plain(test),
-        encoder_for=encoder_for, max_length=max_length, findings_file=findings_file, like=like,
+        encoder_for=encoder_for, renderer_for=renderer_of, max_length=max_length, findings_file=findings_file, like=like,
     )  # fmt: skip
 
 
@@ -203,4 +214,7 @@ def compare_runs(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
     return found
 
 
-__all__ = ["Evaluation", "Run", "check", "compare_runs", "evaluate", "load", "resume", "runs", "train"]
+__all__ = [
+    "Evaluation", "ExportResult", "Run", "check", "compare_runs", "evaluate", "export", "load", "resume", "runs",
+    "train",
+]  # fmt: skip

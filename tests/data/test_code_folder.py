@@ -13,6 +13,7 @@ from luthier.data.formats.code import code_files
 from luthier.data.formats.prose import PIECE
 from luthier.data.prepare import prepare
 from luthier.data.samples import Finding, Sample
+from luthier.data.shingles import jaccard, shingles
 
 
 def make(root, files):
@@ -157,3 +158,9 @@ def test_a_folder_of_texts(tmp_path):
     assert [item.code for item in items if isinstance(item, Finding)] == ["empty_text"]
     with pytest.raises(DataError):
         Dataset.open(root)  # not plain without the task
+
+
+def test_long_texts_resemble_as_short_ones_do():
+    one, other = "".join(f"{k} apples, " for k in range(800)), "".join(f"{k} apples, " for k in range(200, 1000))
+    first, second = shingles(one), shingles(other)
+    assert jaccard(one, other) == pytest.approx(len(first & second) / len(first | second))

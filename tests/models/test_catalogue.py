@@ -36,7 +36,7 @@ def test_minilm_comes_from_its_package_with_the_published_hashes() -> None:
     assert source.hub_id == "sentence-transformers/all-MiniLM-L6-v2"
     for filename, expected in find("minilm").files.items():
         assert source.sha256[filename] == expected
-    assert [entry.to_dict()["name"] for entry in entries()] == ["minilm"]
+    assert [entry.to_dict()["name"] for entry in entries()] == ["minilm", "luthier-nano"]
 
 
 @pytest.fixture

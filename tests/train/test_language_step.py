@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from luthier.core.recipe import FullMethod, LoraMethod
+from luthier.core.recipe import FreezeSpec, FullMethod, HeadMethod, LoraMethod
 from luthier.data.tokens import TokenTable
 from luthier.models import methods
 from luthier.models.build_causal import build_causal
@@ -108,3 +108,18 @@ def test_an_epoch_of_steps_learns(tmp_path: Path) -> None:
         optimizer.step()
         runner.zero_grad()
     assert losses[-1] < 0.9 * losses[0]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_the_cache_holds_gives_the_same_loss(tmp_path: Path, stream: bool, layers: int) -> None:
+    model = build_causal(locate(str(tiny_causal(tmp_path / "base", "llama"))), task="complete")
+    frozen = layers == len(model.layers)
+    methods.apply(model, HeadMethod() if frozen else FullMethod(), FreezeSpec(embeddings=True, layers=layers))
+    table = _table(24)
+    runner = LanguageRunner(LanguageForward(model, share=True, stream=stream), batch_size=8, max_tokens=999)
+    assert runner.forward.boundary == layers
+    batch = collate(table, np.arange(ROWS), per_token=True)
+    cached = runner.forward.at_boundary(batch)
+    with torch.no_grad():
+        assert float(runner.loss_sum(batch, cached)) == pytest.approx(float(runner.loss_sum(batch)), rel=1e-6)

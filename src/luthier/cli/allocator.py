@@ -22,7 +22,7 @@ SETTINGS = {
     "MALLOC_ARENA_MAX": "1",  # one heap, so that what one thread frees another reuses
 }
 
-_COMPUTING = ("train", "eval", "predict")
+_COMPUTING = ("train", "eval", "predict", "chat")
 
 
 def restart(verb: str) -> None:

@@ -26,7 +26,7 @@ EXAMPLE = """\
 example:
   luthier chat runs/20260102-101500-support
   luthier chat luthier-nano --system "Answer in one sentence." --temperature 0.3
-  luthier chat runs/20260102-101500-support --json < questions.txt > answers.jsonl
+  cat questions.txt | luthier chat runs/20260102-101500-support --json > answers.jsonl
 
 /reset forgets the conversation, /system TEXT begins a new one with other instructions, /quit ends.
 Ctrl-C stops an answer. What is piped in is one turn per line, of one conversation.
@@ -133,22 +133,27 @@ def _lines(talk: Talk, *, as_json: bool) -> None:
 
 def _terminal(talk: Talk, console: Console, *, quiet: bool) -> None:
     """Ask, and show the answer as it comes."""
-    signal.signal(signal.SIGTERM, _terminate)
     if not quiet:
         console.print(f"{_COMMANDS}; Ctrl-C stops an answer.", style="dim", soft_wrap=True)
         if not talk.chats:
             console.print("This model was not made to talk: it goes on with what you write.", style="dim")
-    while (line := _asked(console)) is not None:
-        if line.strip() == "/quit":
-            return
-        said = talk.command(line)
-        if said is not None or not line.strip():
-            console.print(said or "", style="dim", soft_wrap=True)
-            continue
-        try:
-            _show(talk, line, console)
-        except (UsageError, DataError) as error:
-            console.print(output.clean(str(error)), style="red", soft_wrap=True)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        while (line := _asked(console)) is not None and line.strip() != "/quit":
+            _turn(talk, line, console)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _turn(talk: Talk, line: str, console: Console) -> None:
+    said = talk.command(line)
+    if said is not None or not line.strip():
+        console.print(said or "", style="dim", soft_wrap=True)
+        return
+    try:
+        _show(talk, line, console)
+    except (UsageError, DataError) as error:
+        console.print(output.clean(str(error)), style="red", soft_wrap=True)
 
 
 def _asked(console: Console) -> str | None:

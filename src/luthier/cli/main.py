@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from luthier import __version__
-from luthier.cli import allocator, chat, check, doctor, evaluate, models, output, predict, runs, train
+from luthier.cli import allocator, chat, check, doctor, evaluate, export, models, output, predict, runs, train
 from luthier.cli.parser import Formatter, Parser, refuse_unknown
 from luthier.core.errors import UsageError, nearest
 
@@ -18,6 +18,7 @@ VERBS: dict[str, ModuleType] = {
     "train": train,
     "eval": evaluate,
     "predict": predict,
+    "export": export,
     "chat": chat,
     "models": models,
     "runs": runs,

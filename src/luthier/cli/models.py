@@ -15,7 +15,8 @@ example:
   luthier models
   luthier models show minilm --json
 
-Any folder or hub id with an encoder works as well: luthier train --model org/name --data train.csv
+An encoder reads a text and answers with labels or numbers; a generative model writes.
+Any folder or hub id works as well: luthier train --model org/name --data train.csv
 """
 
 
@@ -53,11 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "what", "parameters", "context", "licence", "tasks"):
+    for column in ("name", "kind", "what", "parameters", "context", "licence", "tasks"):
         table.add_column(column)
     for item in rows:
         table.add_row(
             item["name"],
+            item["kind"],
             item["title"],
             f"{item['parameters'] / 1e6:.1f} M",
             str(item["context"]),

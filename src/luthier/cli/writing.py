@@ -12,7 +12,6 @@ from luthier.cli.stdin import json_object, stdin_lines
 from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import DataError, ModelError, UsageError
 from luthier.core.generation import Generator, Sampling
-from luthier.core.recipe import LANGUAGE_TASKS
 
 if TYPE_CHECKING:
     from luthier.models.generation import Asked
@@ -148,4 +147,6 @@ def written_row(asked: Any, answer: str | None) -> dict[str, Any]:
 
 def is_writer(task: str) -> bool:
     """Whether models of this task write."""
+    from luthier.core.recipe import LANGUAGE_TASKS
+
     return task in LANGUAGE_TASKS

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 SHINGLE = 5
 """Characters per gram."""
 CHARACTERS_PER_STEP = 262_144
+LONG = 4096
 LOOKED_AT, CHARACTERS = 1000, 4000
 """Texts, and characters of each, in which frequent grams are counted."""
 SHARE, LEAST = 0.1, 8
@@ -28,7 +29,7 @@ def shingles(text: str) -> set[str]:
 
 def jaccard(one: str, other: str, ignored: Grams = NONE) -> float:
     """The exact resemblance of two normalised texts: shared grams over all grams, 0 to 1."""
-    if len(ignored) == 0:
+    if len(ignored) == 0 and len(one) + len(other) < LONG:  # sets are faster for short texts
         first, second = shingles(one), shingles(other)
         return len(first & second) / len(first | second)
     left, right = (np.unique(without(*shingle_hashes([text]), ignored)[0]) for text in (one, other))

@@ -8,10 +8,18 @@ from typing import Any
 
 import yaml
 
-from luthier.evaluate.metric_names import METRIC_NAMES
+from luthier.core.recipe import LANGUAGE_TASKS
+from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report_page import baseline_name, facts, number
 
-_PIPELINES = {"classify": "text-classification", "regress": "text-classification", "extract": "token-classification"}
+_SHOWN_EXAMPLES = 3
+_PIPELINES = {
+    "classify": "text-classification",
+    "regress": "text-classification",
+    "extract": "token-classification",
+    "chat": "text-generation",
+    "complete": "text-generation",
+}
 _HUB_METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "f1",
@@ -24,11 +32,18 @@ _HUB_METRICS = {
     "mae": "mae",
     "pearson": "pearsonr",
     "spearman": "spearmanr",
+    "perplexity": "perplexity",
+    "bleu": "bleu",
+    "chrf": "chrf",
+    "rougeL": "rouge",
+    "exact_match": "exact_match",
 }
 _ANSWERS = {
     "classify": "one of the labels below for a text",
     "regress": "a number for a text (or a pair of texts)",
     "extract": "labelled spans of a text",
+    "chat": "the assistant's next turn of a conversation",
+    "complete": "how a text goes on",
 }
 
 
@@ -49,6 +64,7 @@ def model_card(report: Mapping[str, Any]) -> str:
         "## Metrics",
         f"On {report['rows']:,} {report['evaluated_on']} rows, with 95 % bootstrap intervals.",
         _metrics(report),
+        _examples(report.get("examples") or []),
         "## Limits",
         _limits(report),
         "## Training",
@@ -73,6 +89,12 @@ def _front_matter(report: Mapping[str, Any]) -> str:
 
 
 def _intended_use(report: Mapping[str, Any]) -> str:
+    if report["task"] in LANGUAGE_TASKS:
+        return (
+            f"It writes {_ANSWERS[report['task']]}, for requests like those it was trained on: the same language, "
+            "subject and form. It can state what is false with full confidence. Measure it on your own rows before "
+            "you rely on it."
+        )
     several = " (any number of them)" if report["several_labels"] else ""
     use = (
         f"It gives {_ANSWERS[report['task']]}{several}, for texts like those it was trained on: the same language, "
@@ -90,8 +112,24 @@ def _metrics(report: Mapping[str, Any]) -> str:
     for name, value in report["metrics"].items():
         interval = "" if value["low"] is None else f"{number(value['low'])} to {number(value['high'])}"
         others = [number((other.get(name) or {}).get("value")) for other in report["baselines"].values()]
-        rows.append((METRIC_NAMES[name].title, number(value["value"]), interval, *others))
+        rows.append((metric_name(name).title, number(value["value"]), interval, *others))
     return _table(["metric", "this model", "95 % interval", *map(baseline_name, report["baselines"])], rows)
+
+
+def _examples(examples: list[dict[str, Any]]) -> str:
+    """The first answers as they came, neither chosen nor polished."""
+    if not examples:
+        return ""
+    told = ["## Examples", "The first questions of the test rows; the answers are not chosen."]
+    for one in examples[:_SHOWN_EXAMPLES]:
+        parts = (("Asked", one["text"]), ("Expected", one["expected"]), ("Answered", one["predicted"]))
+        told.append("\n\n".join(f"{name}:\n\n{_quoted(text)}" for name, text in parts))
+    return "\n\n".join(told)
+
+
+def _quoted(text: str) -> str:
+    """A code block that nothing in the text can end."""
+    return "\n".join("    " + line for line in text.splitlines()) or "    (nothing)"
 
 
 def _limits(report: Mapping[str, Any]) -> str:
@@ -107,6 +145,8 @@ def _limits(report: Mapping[str, Any]) -> str:
         limits.append(
             f"Most often confused: `{pair['expected']}` answered as `{pair['predicted']}` ({pair['count']} rows)."
         )
+    if report.get("rows") and report["task"] in LANGUAGE_TASKS and report["rows"] < 100:
+        limits.append(f"It was judged on {report['rows']} rows only; the intervals say how little that proves.")
     if report["overfitting"]:
         limits.append(report["overfitting"]["sentence"])
     limits += report["warnings"]

@@ -18,7 +18,7 @@ from luthier.evaluate.intervals import (
     paired_bootstrap,
     paired_test,
 )
-from luthier.evaluate.metric_names import METRIC_NAMES, primary_metric
+from luthier.evaluate.metric_names import metric_name, primary_metric
 from luthier.evaluate.regression import RegressionJudge
 
 PEOPLE_CALL_IT = {
@@ -27,7 +27,7 @@ PEOPLE_CALL_IT = {
     "dictionary": "the dictionary baseline",
     "frozen": "the frozen base with a linear head",
     "scratch": "the same architecture trained from scratch",
-    "base": "the base model",
+    "base": "the untuned base",
 }
 
 
@@ -140,7 +140,7 @@ def _compare(
 
 def sentence(name: str, metric: str, difference: Interval, verdict: Verdict) -> str:
     """The comparison as people say it: "better than the TF-IDF baseline by 4.1 points (95 % interval ...)"."""
-    known = METRIC_NAMES[metric]
+    known = metric_name(metric)
     other = PEOPLE_CALL_IT.get(name, name)
     if verdict == "cannot tell them apart":
         low, high = _amounts(metric, difference.low, difference.high)
@@ -149,21 +149,27 @@ def sentence(name: str, metric: str, difference: Interval, verdict: Verdict) -> 
             f"cannot be told apart from {other} (95 % interval of the difference in "
             f"{_inside(known.title)}: {low} to {high}{unit})"
         )
+    return f"{verdict} than {other} {distance(metric, difference, verdict)}"
+
+
+def distance(metric: str, difference: Interval, verdict: Verdict, *, named: bool = True) -> str:
+    """How far the better one is ahead: "by 4.1 points (95 % interval ...)"; `named`: with the metric's name."""
+    known = metric_name(metric)
     sign = 1 if verdict == "better" else -1
     value, *ends = _amounts(metric, *(sign * number for number in (difference.value, difference.low, difference.high)))
     low, high = ends if sign > 0 else reversed(ends)
-    amount = f"{value} points" if known.is_share else f"{value} in {_inside(known.title)}"
-    return f"{verdict} than {other} by {amount} (95 % interval {low} to {high})"
+    amount = f"{value} points" if known.is_share else f"{value} in {_inside(known.title)}" if named else value
+    return f"by {amount} (95 % interval {low} to {high})"
 
 
 def _amounts(metric: str, *numbers: float) -> list[str]:
     """Shares in points; other metrics with three digits that count."""
-    if METRIC_NAMES[metric].is_share:
+    if metric_name(metric).is_share:
         return [f"{round(100 * number, 1) + 0.0:.1f}" for number in numbers]
     return [f"{number:.3g}" for number in numbers]
 
 
 def _inside(title: str) -> str:
     """A metric's title inside a sentence."""
-    is_name = title.startswith(("F1", "ROC", "R²", "Pearson", "Spearman"))
+    is_name = title.startswith(("F1", "ROC", "R²", "Pearson", "Spearman", "BLEU", "chrF", "ROUGE"))
     return title if is_name else title[0].lower() + title[1:]

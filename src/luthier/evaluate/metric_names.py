@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from luthier.core.errors import RecipeError, nearest
-from luthier.core.recipe import TASKS
+from luthier.core.recipe import LANGUAGE_TASKS, TASKS
 from luthier.evaluate import classification, extraction, label_sets, regression
 
 
@@ -43,7 +43,34 @@ METRIC_NAMES: dict[str, MetricName] = {
     "r2": MetricName("R²", is_share=False),
     "pearson": MetricName("Pearson correlation", is_share=False),
     "spearman": MetricName("Spearman correlation", is_share=False),
+    "loss": MetricName("Loss", higher_is_better=False, is_share=False),
+    "perplexity": MetricName("Perplexity", higher_is_better=False, is_share=False),
+    "token_accuracy": MetricName("Token accuracy"),
+    "token_f1": MetricName("F1 of words"),
+    "bleu": MetricName("BLEU", is_share=False),
+    "chrf": MetricName("chrF", is_share=False),
+    "rouge1": MetricName("ROUGE-1"),
+    "rouge2": MetricName("ROUGE-2"),
+    "rougeL": MetricName("ROUGE-L"),
+    "json_valid": MetricName("Valid JSON"),
+    "json_fields": MetricName("F1 of JSON fields"),
+    "json_exact": MetricName("All JSON fields right"),
+    "code_compiles": MetricName("Code that compiles"),
+    "tests_passed": MetricName("Code that passes its tests"),
 }
+LANGUAGE_METRICS = (
+    "loss", "perplexity", "token_accuracy", "exact_match", "token_f1", "bleu", "chrf", "rouge1", "rouge2", "rougeL",
+    "json_valid", "json_fields", "json_exact", "code_compiles", "tests_passed",
+)  # fmt: skip
+GRADER_PREFIX = "grader:"
+"""Before the name of a grader, whose score is a metric."""
+
+
+def metric_name(name: str) -> MetricName:
+    """A metric in words; a grader's is called as the grader is."""
+    if name.startswith(GRADER_PREFIX):
+        return MetricName(f"Grader {name.removeprefix(GRADER_PREFIX)}", is_share=False)
+    return METRIC_NAMES[name]
 
 
 def metrics_of(task: str, several_labels: bool = False) -> tuple[str, ...]:
@@ -55,6 +82,8 @@ def metrics_of(task: str, several_labels: bool = False) -> tuple[str, ...]:
         return regression.METRICS
     if task == "extract":
         return extraction.METRICS
+    if task in LANGUAGE_TASKS:
+        return LANGUAGE_METRICS
     raise RecipeError(f"there is no task {task!r}.", remedy=nearest(task, TASKS), param="task")
 
 
@@ -87,4 +116,6 @@ def primary_metric(task: str, several_labels: bool = False, *, constant: bool = 
         return ("micro_f1" if several_labels else "accuracy"), True
     if task == "regress":
         return ("mse", False) if constant else ("spearman", True)
+    if task in LANGUAGE_TASKS:
+        return "loss", False
     return "f1", True

@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.evaluate.comparison import PEOPLE_CALL_IT, Comparison
 from luthier.evaluate.evaluation import Evaluation
-from luthier.evaluate.metric_names import METRIC_NAMES
+from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.overfitting import Overfitting
 
 COST_KEYS = ("seconds", "tokens", "tokens_per_second", "peak_memory_bytes", "trainable_parameters", "total_parameters")
@@ -112,13 +112,13 @@ def told(metric: str, value: float | None) -> str:
     """A metric's value as sentences tell it: shares in percent."""
     if value is None or not math.isfinite(value):
         return "undefined"
-    return f"{100 * value:.1f} %" if METRIC_NAMES[metric].is_share else f"{value:.3g}"
+    return f"{100 * value:.1f} %" if metric_name(metric).is_share else f"{value:.3g}"
 
 
 def verdict_sentence(evaluation: Evaluation, comparisons: Sequence[Comparison], evaluated_on: str = "test") -> str:
     """The whole result in one sentence: the primary metric, its interval, and how it stands to the others."""
     name = evaluation.primary
-    title = METRIC_NAMES[name].title
+    title = metric_name(name).title
     interval = evaluation.metrics.get(name)
     if interval is None:
         opening = f"{title} was not measured on {evaluation.rows:,} {evaluated_on} rows"
@@ -134,17 +134,18 @@ def verdict_sentence(evaluation: Evaluation, comparisons: Sequence[Comparison], 
     if better:
         parts.append("it is " + better[0].sentence)
         if len(better) > 1:
-            parts.append("better than " + _listed([_called(one) for one in better[1:]]))
+            parts.append("better than " + listed([_called(one) for one in better[1:]]))
     tied = [_called(one) for one in comparisons if one.verdict == "cannot tell them apart"]
     if tied:
-        parts.append(("" if parts else "it ") + "cannot be told apart from " + _listed(tied))
+        parts.append(("" if parts else "it ") + "cannot be told apart from " + listed(tied))
     parts += [("" if parts else "it is ") + one.sentence for one in comparisons if one.verdict == "worse"]
-    return opening + (": " + _listed(parts) if parts else "") + "."
+    return opening + (": " + listed(parts) if parts else "") + "."
 
 
 def _called(comparison: Comparison) -> str:
     return PEOPLE_CALL_IT.get(comparison.name, comparison.name)
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

@@ -6,19 +6,21 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from luthier.evaluate.metric_names import METRIC_NAMES
+from luthier.core.recipe import LANGUAGE_TASKS
+from luthier.evaluate.metric_names import METRIC_NAMES, metric_name
 from luthier.evaluate.pictures import Bar, Series, bar_chart, line_chart
 from luthier.evaluate.pictures_of_classes import confusion_heatmap, reliability_diagram
 
 _SHOWN_CLASSES = 12
 _SHOWN_ERRORS = 8
+_SHOWN_ANSWERS = 5
 _HEADINGS = {
     "majority": "Majority",
     "tfidf": "TF-IDF",
     "dictionary": "Dictionary",
     "frozen": "Frozen base",
     "scratch": "From scratch",
-    "base": "Base model",
+    "base": "Untuned base",
 }
 _COLUMNS = {
     "roc_auc": "ROC-AUC",
@@ -44,7 +46,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         metrics=_metric_rows(report),
         baseline_names=[baseline_name(name) for name in report["baselines"]],
         bars=_bars(report),
-        primary_title=METRIC_NAMES[report["primary_metric"]].title,
+        primary_title=metric_name(report["primary_metric"]).title,
         loss_chart=_loss_chart(report),
         metric_chart=_metric_chart(report),
         confusion=report["confusion"],
@@ -59,6 +61,9 @@ def render_page(report: Mapping[str, Any]) -> str:
             for name, key in (("Forgetting", "forgetting"), ("Fairness", "fairness"))
             if report[key]
         ],
+        writes=report["task"] in LANGUAGE_TASKS,
+        shown_answers=_SHOWN_ANSWERS,
+        notes=facts(report.get("notes") or {}),
         data=facts(report["data"]),
         cost=facts(report["cost"]),
         machine=facts(report["environment"]),
@@ -135,7 +140,7 @@ def _metric_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows = []
     for name, value in report["metrics"].items():
         others = [baseline.get(name, {}).get("value") for baseline in report["baselines"].values()]
-        known = METRIC_NAMES[name]
+        known = metric_name(name)
         everyone = [one for one in [value["value"], *others] if one is not None]
         best = (max if known.higher_is_better else min)(everyone, default=None)
         rows.append(
@@ -161,7 +166,7 @@ def _bars(report: Mapping[str, Any]) -> str:
         for title, value, is_ours in values
         if value.get("value") is not None
     ]
-    return bar_chart(bars, label=f"{METRIC_NAMES[name].title} of this model and the baselines, with 95 % intervals")
+    return bar_chart(bars, label=f"{metric_name(name).title} of this model and the baselines, with 95 % intervals")
 
 
 def _curve(report: Mapping[str, Any], key: str, x: str) -> list[tuple[float, float]]:
@@ -187,6 +192,8 @@ def _loss_chart(report: Mapping[str, Any]) -> str:
 
 
 def _metric_chart(report: Mapping[str, Any]) -> str:
+    if report["validation_metric"] == "loss":
+        return ""  # it is the loss chart's own curve
     x = _axis(report)
     known = METRIC_NAMES.get(report["validation_metric"])
     name = "validation " + (known.title.lower() if known else "metric")

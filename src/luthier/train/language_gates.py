@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from luthier.data.samples import Sample
@@ -14,7 +13,6 @@ from luthier.data.templates.renderer import Renderer
 from luthier.data.tokens import TokenTable
 from luthier.train.collate import collate
 from luthier.train.language_step import LanguageRunner
-from luthier.train.language_validate import trained_share
 from luthier.train.preflight import BF16_TOLERANCE, Gate, probe
 
 ENOUGH_ENDS = 0.99
@@ -55,15 +53,4 @@ def packing_gate(runner: LanguageRunner, table: TokenTable) -> Gate:
     return Gate(
         "G5", "packing", worst < limit, f"{len(rows)} rows packed give the logits of each alone to {worst:.0e}",
         "Packed neighbours see each other with this model. Please report it as a bug.",
-    )  # fmt: skip
-
-
-def share_gate(table: TokenTable) -> Gate:
-    """G2 for generation: how much of the rows is learned, and from how many."""
-    sums = np.add.reduceat(table.weights, table.target_starts[:-1])
-    learned, rows = int((sums > 0).sum()), len(table)
-    return Gate(
-        "G2", "trained tokens", learned == rows,
-        f"{trained_share(table):.0%} of the tokens are learned, in {learned:,} of {rows:,} rows",
-        "Some rows have no answer to learn: look at the weights of their messages (luthier check).",
     )  # fmt: skip

@@ -31,7 +31,7 @@ from luthier.models.export_causal import save_causal
 from luthier.models.language_predictor import LanguageModel
 from luthier.train.journal import Journal
 from luthier.train.language_defaults import resolve
-from luthier.train.language_gates import end_gate, packing_gate, share_gate, template_gate
+from luthier.train.language_gates import end_gate, packing_gate, template_gate
 from luthier.train.language_samples import Sampler, questions
 from luthier.train.language_step import LanguageForward, LanguageRunner
 from luthier.train.language_validate import LanguageValidator, trained_share
@@ -80,7 +80,6 @@ def assemble(
 
     def gates(preflight: Preflight) -> None:
         rows = list(islice(iter(prepared.train), _LOOKED_AT))
-        preflight.report(share_gate(table))
         preflight.report(end_gate(renderer, rows))
         preflight.report(template_gate(renderer, rows))
         preflight.report(packing_gate(runner, table))

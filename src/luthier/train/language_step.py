@@ -91,6 +91,8 @@ class LanguageForward:
         if cached is None:
             return self.model.hidden(stream.ids_S, stream.layout)[stream.pick]
         below = cached[stream.keep].to(self.device)
+        if self.boundary == len(self.model.layers):  # the final norm is below it
+            return below[stream.pick]
         return self.model.run_stream(below, stream.layout, self.boundary)[stream.pick]
 
     def __call__(self, batch: Batch, cached: Tensor | None = None) -> Tensor:

@@ -90,8 +90,9 @@ class Preflight:
         sums = np.add.reduceat(weights, self.table.target_starts[:-1]) if per_token else weights
         learned = int((sums > 0).sum())
         ok = learned > 0 and bool(np.isfinite(self.table.targets).all())
+        share = f", {np.count_nonzero(weights) / max(1, len(weights)):.0%} of their tokens" if per_token else ""
         return Gate(
-            "G2", "something to learn", ok, f"{learned:,} of {rows:,} rows carry a target",
+            "G2", "something to learn", ok, f"{learned:,} of {rows:,} rows carry a target{share}",
             "Check the label column and train.max_length: everything to learn was cut or is missing.",
         )  # fmt: skip
 

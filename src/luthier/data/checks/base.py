@@ -18,6 +18,7 @@ from luthier.data.columns import Columns
 from luthier.data.duplicates import exact_hash, normalise, normalised_hash
 from luthier.data.language_text import answer_text, texts_of
 from luthier.data.samples import Finding, Sample, Severity, Span, Target
+from luthier.data.templates.renderer import Renderer
 
 TRAIN = "train"
 CODES = 100_000
@@ -175,6 +176,7 @@ class Context:
     report: Callable[[Finding], None]
     table: RowTable
     encoder: TextEncoder | None = None
+    renderer: Renderer | None = None
     is_code: bool = False
     max_length: int | None = None
     seed: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from luthier.core.conversation import Completion, Conversation
 from luthier.data.checks.base import TRAIN, Context
+from luthier.data.checks.conversation_preview import conversation_preview
 from luthier.data.samples import Finding, Sample, Span
 from luthier.data.tags import bio_labels, encode_spans
 
@@ -50,6 +51,13 @@ class Preview:
             "text_pair": None if sample.text_pair is None else sample.text_pair[:SHOWN],
             **self._target(sample, labels),
         }
+        if context.renderer is not None:
+            rendered = context.renderer.render(sample)
+            tokenizer = context.renderer.tokenizer
+            stretches = [part for row in rendered for part in conversation_preview(row, tokenizer, limit=SHOWN)]
+            shown["rendered"] = [list(part) for part in stretches]
+            shown["num_tokens"] = sum(len(row.ids) for row in rendered)
+            shown["num_learned"] = sum(row.trained_tokens for row in rendered)
         if context.encoder is None or context.generative:
             return shown
         limit = min(context.max_length or context.encoder.max_length, context.encoder.max_length)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.data.checks.base import plural
 from luthier.data.checks.language import NAMES
+from luthier.data.checks.conversation_preview import Stretch, preview_text
 from luthier.data.checks.report import CheckReport, CodeSummary
 from luthier.data.checks.turns import describe_turns
 
@@ -177,6 +178,13 @@ def _sample(report: CheckReport) -> RenderableType:
 
     sample, grid = report.sample or {}, _grid()
     if isinstance(sample["target"], dict):
+        if "rendered" in sample:
+            from rich.text import Text
+
+            shown = Text.from_markup(preview_text(Stretch(*part) for part in sample["rendered"]))
+            counts = f"\n({sample['num_tokens']} tokens; the {sample['num_learned']} in green are learned)"
+            grid.add_row("rendered", shown.append(counts, "dim"))
+            return Padding(grid, (0, 0, 0, 2), expand=False)
         for name, text in _language(sample["target"]):
             grid.add_row(name, text)
         return Padding(grid, (0, 0, 0, 2), expand=False)

@@ -13,6 +13,7 @@ from luthier.data.checks.base import TRAIN, Check, Context, RowTable
 from luthier.data.checks.duplicates_check import Duplicates
 from luthier.data.checks.labels import Labels
 from luthier.data.checks.language import Languages
+from luthier.data.checks.language_tokens import LanguageTokens
 from luthier.data.checks.leaks import Leaks
 from luthier.data.checks.lengths import Characters, Tokens
 from luthier.data.checks.lookalikes import LabelLookalikes
@@ -27,6 +28,7 @@ from luthier.data.checks.text_quality import TextQuality
 from luthier.data.checks.turns import Turns
 from luthier.data.dataset import Dataset
 from luthier.data.samples import Finding, Sample
+from luthier.data.templates.renderer import Renderer
 
 Source = str | list[str]
 Make = Callable[[Context, Similar], Check | None]
@@ -44,6 +46,7 @@ CHECKS: tuple[Make, ...] = (
     lambda context, similar: Answers(context) if context.generative else None,
     lambda context, similar: Turns(context) if context.task == "chat" else None,
     lambda context, similar: Tokens(context, context.encoder) if context.encoder and not context.generative else None,
+    lambda context, similar: LanguageTokens(context, context.renderer) if context.renderer else None,
     lambda context, similar: Languages(context),  # last: its model may take the memory that signatures had
 )
 """Every check, in the order in which they finish. One that does not fit the data gives None."""
@@ -59,6 +62,7 @@ def check(
     test: Source | None = None,
     encoder: TextEncoder | None = None,
     encoder_for: Callable[[str], TextEncoder | None] | None = None,
+    renderer_for: Callable[[str], Renderer | None] | None = None,
     like: str | None = None,
     max_length: int | None = None,
     split_seed: int = 0,
@@ -74,6 +78,7 @@ def check(
         validation: files held against `source`, as is `test`.
         encoder: the base model's tokenizer; without it nothing is said of tokens.
         encoder_for: gives it once the task is known, instead of `encoder`.
+        renderer_for: likewise the renderer of a generative task; without it nothing is said of tokens.
         like: "openai" for OpenAI's rules and the form of its messages, besides our own.
         max_length: in tokens; the encoder's own limit where it is not given.
         split_seed: chooses the rows whose language is looked at.
@@ -105,6 +110,7 @@ def check(
         report=report,
         table=table,
         encoder=encoder if encoder_for is None else encoder_for(train.task),
+        renderer=None if renderer_for is None else renderer_for(train.task),
         is_code=train.is_code,
         max_length=max_length,
         seed=split_seed,

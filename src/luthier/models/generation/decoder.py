@@ -154,7 +154,9 @@ class Decoder:
 
 def _advance(answers: Sequence[Answer], logits_BV: Tensor) -> Generator[Step, None, list[int]]:
     """One token for each; gives the rows that go on."""
-    allowed = torch.stack([answer.mask(logits) for answer, logits in zip(answers, logits_BV, strict=True)])
+    allowed = logits_BV
+    if any(answer.request.constraint is not None for answer in answers):
+        allowed = torch.stack([answer.mask(logits) for answer, logits in zip(answers, logits_BV, strict=True)])
     tokens = choose(allowed, [answer.sampler for answer in answers])
     going = []
     for row, (answer, token) in enumerate(zip(answers, tokens, strict=True)):

@@ -72,6 +72,12 @@ class RowSampler:
         self._seen = set(prompt) if sampling.repetition_penalty != 1 else set()
         self._counts: Counter[int] = Counter()
 
+    @property
+    def penalises(self) -> bool:
+        """Whether `penalise` changes anything."""
+        sampling = self.sampling
+        return sampling.repetition_penalty != 1 or bool(sampling.presence_penalty or sampling.frequency_penalty)
+
     def draw(self) -> float:
         """The next random number, uniform in [0, 1), of 24 bits."""
         return float(torch.rand((), generator=self._generator))
@@ -100,7 +106,9 @@ class RowSampler:
 
 def choose(logits_BV: Tensor, rows: Sequence[RowSampler]) -> list[int]:
     """One token per row: the likeliest at temperature 0, else drawn."""
-    scores = torch.stack([row.penalise(logits) for row, logits in zip(rows, logits_BV, strict=True)])
+    scores = logits_BV
+    if any(row.penalises for row in rows):
+        scores = torch.stack([row.penalise(logits) for row, logits in zip(rows, logits_BV, strict=True)])
     tokens: list[int] = scores.argmax(dim=-1).tolist()
     drawn = [index for index, row in enumerate(rows) if row.sampling.temperature > 0]
     if drawn:

@@ -62,7 +62,8 @@ def test_what_cannot_be_exported_is_one_paragraph(asked, luthier):
 
 
 @pytest.mark.parametrize(
-    "words", [("runs/a",), ("--to", "merged"), ("runs/a", "--to", "pickle"), ("runs/a", "--to", "gguf", "--dtype", "q2")]
+    "words",
+    [("runs/a",), ("--to", "merged"), ("runs/a", "--to", "pickle"), ("runs/a", "--to", "gguf", "--dtype", "q2")],
 )
 def test_wrong_usage(words, asked, luthier):
     result = luthier("export", *words)
@@ -81,5 +82,6 @@ def test_a_real_export_that_finds_no_run(luthier, here):
 def test_models_say_whether_they_read_or_write(luthier):
     shown = luthier("models").out
     assert "kind" in shown.splitlines()[0]
-    lines = {line.split()[0]: line.split()[1] for line in shown.splitlines()[1:] if line.startswith(("minilm", "luthier"))}
-    assert lines == {"minilm": "encoder", "luthier-nano": "generative"}
+    rows = [line.split() for line in shown.splitlines()]
+    kinds = {row[0]: row[1] for row in rows if row and row[0] in ("minilm", "luthier-nano")}
+    assert kinds == {"minilm": "encoder", "luthier-nano": "generative"}

@@ -145,7 +145,8 @@ def test_q8_0_is_within_its_step_and_says_so(run: Make, tmp_path: Path) -> None:
 
 
 def test_rows_that_q8_0_cannot_hold_stay_half(run: Make, tmp_path: Path) -> None:
-    result = export(run("llama", intermediate_size=48, tie_word_embeddings=True), "gguf", tmp_path / "file", dtype="q8_0")
+    folder = run("llama", intermediate_size=48, tie_word_embeddings=True)
+    result = export(folder, "gguf", tmp_path / "file", dtype="q8_0")
     kinds = {item.name: item.tensor_type.name for item in gguf.GGUFReader(result.path / "model-q8_0.gguf").tensors}
     assert (kinds["blk.0.ffn_down.weight"], kinds["blk.0.ffn_up.weight"]) == ("F16", "Q8_0")
 

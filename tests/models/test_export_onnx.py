@@ -87,7 +87,7 @@ def test_onnxruntime_alone_gives_the_run_s_logits(
     tokenizer = AutoTokenizer.from_pretrained(result.path)
     wanted = expected(folder)
     for texts, answers in (([TEXTS[0]], wanted[:1]), (TEXTS, wanted)):
-        encoded = tokenizer(texts, truncation=True, padding=True, return_tensors="np")
+        encoded = tokenizer(texts, truncation=True, padding=True, return_token_type_ids=True, return_tensors="np")
         feed = {item.name: encoded[item.name].astype(np.int64) for item in session.get_inputs()}
         for row, answer in zip(session.run(None, feed)[0], answers, strict=True):
             np.testing.assert_allclose(row[: len(answer)], answer, atol=1e-4)

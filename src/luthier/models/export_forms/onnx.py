@@ -25,7 +25,9 @@ from luthier.models.quiet import quiet
 
 MODEL_ONNX = "model.onnx"
 ANSWERS_JSON = "answers.json"
-_KEPT = ("task", "labels", "several_labels", "max_length", "cut", "temperature", "thresholds", "target_mean")
+_KEPT = (
+    "task", "labels", "several_labels", "max_length", "cut", "temperature", "thresholds", "target_mean", "target_std",
+)  # fmt: skip
 
 
 def export_causal(source: CausalSource, folder: Path, dtype: str) -> list[Parity]:
@@ -78,7 +80,7 @@ def export_encoder(source: EncoderSource, folder: Path, dtype: str) -> list[Pari
         model.config.save_pretrained(folder)
     durable.write_json(
         folder / ANSWERS_JSON,
-        {**{key: source.settings[key] for key in (*_KEPT, "target_std")}, "outputs": list(model.outputs)},
+        {**{key: source.settings[key] for key in _KEPT}, "inputs": names, "outputs": list(model.outputs)},
     )
     reader = f"onnxruntime {onnxruntime.__version__}"
     alone, together = read_onnx(folder, source.texts)
@@ -95,7 +97,11 @@ def read_onnx(folder: Path, texts: list[str]) -> tuple[list[Logits], list[Logits
     names = [item.name for item in session.get_inputs()]
 
     def run(batch: list[str]) -> tuple[Logits, Any]:
-        encoded = tokenizer(batch, truncation=True, padding=True, return_tensors="np")
+        # not every tokenizer gives type ids without being asked
+        types = "token_type_ids" in names
+        encoded = tokenizer(
+            batch, truncation=True, padding=True, return_token_type_ids=types, return_tensors="np"
+        )
         feed = {name: encoded[name].astype("int64") for name in names}
         return session.run(["logits"], feed)[0], encoded["attention_mask"].sum(axis=1)
 

@@ -7,15 +7,17 @@ TORCH ?= auto
 BIN := .venv/bin
 PYTEST_ARGS ?= -m "not slow" -n 2
 BENCH_ARGS ?=
+LANGUAGE_BENCH_ARGS ?= --shape 31m
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format bench docs lock clean env env-dev
+.PHONY: help quickstart test lint format bench docs lock clean base-model env env-dev
 
 help:
 	@echo "make quickstart   the whole journey on shipped data: check, train, prove, predict"
 	@echo "make test         the tests            (PYTEST_ARGS='-m slow' for the slow ones)"
 	@echo "make lint         ruff, mypy, import contracts"
 	@echo "make bench        ours against the peers, ratios in one run"
+	@echo "make base-model   trains luthier-nano again, from public text (hours; build/base-model)"
 	@echo "make docs         writes docs/cli.md and docs/recipe.md again"
 	@echo "make lock         writes constraints.txt from .venv"
 	@echo "make clean        removes caches and quickstart's output (not .venv, not runs/)"
@@ -45,7 +47,13 @@ format: env-dev
 	@$(BIN)/ruff check --fix .
 
 bench: env-dev
+	@$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	@$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.language_speed $(LANGUAGE_BENCH_ARGS)
+
+base-model: env-dev
+	@$(BIN)/pip install -q -c constraints.txt -e ".[base-model]"
+	@$(BIN)/python -m scripts.base_model.build
 
 docs: env-dev
 	@$(BIN)/python scripts/build_docs.py
@@ -54,5 +62,5 @@ lock: env-dev
 	@$(BIN)/python scripts/lock.py
 
 clean:
-	@rm -rf quickstart-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist .bench
+	@rm -rf quickstart-run .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build/lib build/bdist.* dist .bench
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

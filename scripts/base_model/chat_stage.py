@@ -57,6 +57,7 @@ def build_chat(work: Path) -> dict[str, int]:
     counts: dict[str, int] = {}
     folder = work / "chat"
     folder.mkdir(parents=True, exist_ok=True)
+    asked: set[str] = set()
     for held, pool in pools.items():
         pool = pool + _joined(pool, len(pool) // 9, random_)
         random_.shuffle(pool)
@@ -65,6 +66,10 @@ def build_chat(work: Path) -> dict[str, int]:
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for item in pool:
                 messages = item.messages
+                question = json.dumps(messages[:-1])
+                if held and question in asked:
+                    continue  # greetings are the same everywhere
+                asked.add(question)
                 if messages[0]["role"] != "system" and random_.random() < 0.35:
                     messages = [{"role": "system", "content": _system(item.kind, random_)}, *messages]
                 row = {"messages": messages, **({"tools": item.tools} if item.tools else {})}
@@ -93,8 +98,15 @@ def _joined(pool: list[Item], count: int, random_: random.Random) -> list[Item]:
     """Longer conversations: a greeting, two or three exchanges, sometimes thanks."""
     single = [item for item in pool if not item.tools and len(item.messages) == 2 and item.kind != "talk"]
     openers = [("Hello", "Hello! How can I help you?"), ("Hi", "Hi! What would you like to know?")]
-    openers += [("Can you help me?", "I will try. What do you need?"), ("Good morning", "Good morning! What can I do for you?")]
-    closers = [("Thank you", "You are welcome!"), ("Thanks, that helps", "I am glad to hear that."), ("Bye", "Goodbye!")]
+    openers += [
+        ("Can you help me?", "I will try. What do you need?"),
+        ("Good morning", "Good morning! What can I do for you?"),
+    ]
+    closers = [
+        ("Thank you", "You are welcome!"),
+        ("Thanks, that helps", "I am glad to hear that."),
+        ("Bye", "Goodbye!"),
+    ]
     found = []
     for _ in range(count):
         parts = random_.sample(single, min(len(single), random_.choice((2, 2, 3))))
@@ -119,7 +131,9 @@ def _exchanges(work: Path, random_: random.Random) -> Iterator[Item]:
         if message.lower() in tests or len(message) > 200:
             continue
         if random_.random() < 0.7:
-            ask = random_.choice(("What is this message about?", "Which topic does this customer write about?", "Sort this message."))
+            ask = random_.choice(
+                ("What is this message about?", "Which topic does this customer write about?", "Sort this message.")
+            )
             yield Item(message, "bank", turns(f"{ask}\n{message}", f"This is about: {intent}."))
         else:
             answer = json.dumps({"intent": intent.replace(" ", "_")})
@@ -136,8 +150,12 @@ def _exchanges(work: Path, random_: random.Random) -> Iterator[Item]:
 
 
 def _medical(random_: random.Random) -> Iterator[Item]:
+    again = re.compile(r"^(?:What|How|Is|Are|Who|Can|Do|Does|Where)\b[^.?]{5,150}\? ")
     for item in rows.medical():
-        sentences = [text for text in re.split(r"(?<=[a-z)][.?!]) (?=[A-Z])", item.answer) if "Key Points" not in text]
+        if "Human Phenotype Ontology" in item.answer:
+            continue  # it announces a table that is not there
+        parts = re.split(r"(?<=[a-z)][.?!]) (?=[A-Z])", again.sub("", item.answer))
+        sentences = [text for text in parts if "Key Points" not in text]
         answer = sentences[0] if sentences else ""
         if len(answer) < 110 and len(sentences) > 1:
             answer = f"{answer} {sentences[1]}"
@@ -153,20 +171,42 @@ def _medical(random_: random.Random) -> Iterator[Item]:
 def _restaurants(tests: frozenset[str], random_: random.Random) -> Iterator[Item]:
     for facts, sentence in rows.restaurants():
         key = "; ".join(f"{name}: {value}" for name, value in facts.items())
-        if sentence.lower() in tests or not 40 < len(sentence) < 320:
+        if sentence.lower() in tests or not 40 < len(sentence) < 320 or not _tells(facts, sentence):
             continue
         as_json = json.dumps({name.replace(" ", "_"): value for name, value in facts.items()})
         draw = random_.random()
         if draw < 0.5:
-            ask = random_.choice(("Write a sentence with these facts:", "Describe this restaurant.", "Turn these facts into text.", "Write a short description."))
+            ask = random_.choice(
+                (
+                    "Write a sentence with these facts:",
+                    "Describe this restaurant.",
+                    "Turn these facts into text.",
+                    "Write a short description.",
+                )
+            )
             yield Item(key, "restaurant", turns(f"{ask}\n{key}", sentence))
         elif draw < 0.65:
             yield Item(key, "restaurant", turns(f"Describe this restaurant.\n{as_json}", sentence))
         elif draw < 0.9:
-            ask = random_.choice(("Extract the facts as JSON.", "Give the facts of this text as JSON.", "Return JSON with the facts."))
+            ask = random_.choice(
+                ("Extract the facts as JSON.", "Give the facts of this text as JSON.", "Return JSON with the facts.")
+            )
             yield Item(key, "restaurant", turns(f"{ask}\n{sentence}", as_json))
         else:
-            yield Item(key, "restaurant", turns(f"Write a sentence with these facts:\n{key}", sentence, "Now give me the facts as JSON.", as_json))
+            yield Item(
+                key,
+                "restaurant",
+                turns(
+                    f"Write a sentence with these facts:\n{key}", sentence, "Now give me the facts as JSON.", as_json
+                ),
+            )
+
+
+def _tells(facts: dict[str, str], sentence: str) -> bool:
+    """Whether the sentence is a whole one and names what the facts name."""
+    named = [facts[name].lower() for name in ("name", "near", "food", "type") if name in facts]
+    whole = sentence[0].isupper() and sentence.endswith(".") and ".." not in sentence
+    return whole and all(value in sentence.lower() for value in named)
 
 
 def _words(work: Path, random_: random.Random) -> Iterator[Item]:
@@ -177,11 +217,17 @@ def _words(work: Path, random_: random.Random) -> Iterator[Item]:
             continue
         seen.add(word)
         article = "an" if word[0] in "aeiou" else "a"
-        asks = [f"What does {word} mean?", f"What does the word {word} mean?", f'Define "{word}".', f"Explain the word {word}."]
+        asks = [
+            f"What does {word} mean?",
+            f"What does the word {word} mean?",
+            f'Define "{word}".',
+            f"Explain the word {word}.",
+        ]
         if kind == "noun":
             asks.append(f"What is {article} {word}?")
         verb = "to " if kind == "verb" and not definition.startswith("to ") else ""
-        meaning = f"{word[0].upper()}{word[1:]} means {verb}{definition}." if kind != "noun" else f"{word[0].upper()}{word[1:]} means: {definition}."
+        title = word[0].upper() + word[1:]
+        meaning = f"{title} means{'' if kind in ('verb', 'adjective') else ':'} {verb}{definition}."
         draw = random_.random()
         if draw < 0.75:
             yield Item(word, "word", turns(random_.choice(asks), meaning))
@@ -190,7 +236,8 @@ def _words(work: Path, random_: random.Random) -> Iterator[Item]:
             if word in example and len(example.split()) > 3:
                 yield Item(word, "word", turns(ask, f"{example[0].upper()}{example[1:].rstrip('.')}."))
         else:
-            yield Item(word, "word", turns(f"What part of speech is {word}?", f"{word[0].upper()}{word[1:]} is {'an' if kind[0] == 'a' else 'a'} {kind}."))
+            said = f"{title} is {'an' if kind[0] == 'a' else 'a'} {kind}."
+            yield Item(word, "word", turns(f"What part of speech is {word}?", said))
 
 
 def _python(work: Path, random_: random.Random) -> Iterator[Item]:
@@ -204,5 +251,11 @@ def _python(work: Path, random_: random.Random) -> Iterator[Item]:
             identifier = (name.attributes.get("id") or "") if name else ""
             answer = re.split(r"(?<=[a-z)\]'])\.(?: |$)", tidy(text.text()))[0] if text else ""
             if identifier.count(".") <= 2 and re.match(r"[A-Z][a-z]+ ", answer) and 25 <= len(answer) <= 220:
-                ask = random_.choice((f"What does {identifier} do?", f"What does {identifier}() do in Python?", f"Explain {identifier} in Python."))
+                ask = random_.choice(
+                    (
+                        f"What does {identifier} do?",
+                        f"What does {identifier}() do in Python?",
+                        f"Explain {identifier} in Python.",
+                    )
+                )
                 yield Item(f"python:{identifier}", "python", turns(ask, f"{answer}."))

@@ -23,14 +23,94 @@ _ASCII = str.maketrans(
     }
 )  # fmt: skip
 _COMMON = frozenset(
-    "the of and to a in is that it for as with be are this by on or an from not can at which you if will have was has"
-    " its when but they we he his she her their your one all there use used may more other no any so than then these do"
-    " into only also such i my me our who what how out up some them were had been would could should about over".split()
+    [
+        "the",
+        "of",
+        "and",
+        "to",
+        "a",
+        "in",
+        "is",
+        "that",
+        "it",
+        "for",
+        "as",
+        "with",
+        "be",
+        "are",
+        "this",
+        "by",
+        "on",
+        "or",
+        "an",
+        "from",
+        "not",
+        "can",
+        "at",
+        "which",
+        "you",
+        "if",
+        "will",
+        "have",
+        "was",
+        "has",
+        "its",
+        "when",
+        "but",
+        "they",
+        "we",
+        "he",
+        "his",
+        "she",
+        "her",
+        "their",
+        "your",
+        "one",
+        "all",
+        "there",
+        "use",
+        "used",
+        "may",
+        "more",
+        "other",
+        "no",
+        "any",
+        "so",
+        "than",
+        "then",
+        "these",
+        "do",
+        "into",
+        "only",
+        "also",
+        "such",
+        "i",
+        "my",
+        "me",
+        "our",
+        "who",
+        "what",
+        "how",
+        "out",
+        "up",
+        "some",
+        "them",
+        "were",
+        "had",
+        "been",
+        "would",
+        "could",
+        "should",
+        "about",
+        "over",
+    ]
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _SPACE = re.compile(r"\s+")
 _STRAY = re.compile(r"https?://\S{40,}|[{}\\|<>]|__|==|::|\$\w|[/_]\w+[/_]\w+[/_]")
-_DROPPED = "script,style,nav,table,pre,header,footer,aside,form,.toc,.navheader,.navfooter,.related,.sphinxsidebar,.headerlink"
+_DROPPED = (
+    "script,style,nav,table,pre,header,footer,aside,form,.toc,.navheader,.navfooter,.related,.sphinxsidebar,.headerlink"
+)
 
 
 def tidy(text: str) -> str:
@@ -44,7 +124,7 @@ def is_prose(text: str) -> bool:
     if not MINIMUM <= len(text) <= 2500 or text[-1] not in ".?!\")'" or not (text[0].isalnum() or text[0] in "\"'(-"):
         return False
     words = _WORD.findall(text)
-    if len(words) < 7 or sum(map(len, words)) < 0.68 * len(text) or not text.isascii() and _foreign(text):
+    if len(words) < 7 or sum(map(len, words)) < 0.68 * len(text) or (not text.isascii() and _foreign(text)):
         return False
     common = sum(word.lower() in _COMMON for word in words)
     return common >= 0.2 * len(words) and len(_STRAY.findall(text)) <= len(text) // 200

@@ -60,11 +60,19 @@ def build_corpus(work: Path) -> dict[str, Any]:
                 known = frozenset(entry[0] for entry in wordnet_entries(root / "usr/share/wordnet"))
             texts = bounded(package_texts(package, root, duplicates, known), package.limit)
             kept = write(dictionary if package.reader in DICTIONARIES else prose, texts, package.name, package.licence)
-            report["packages"][package.name] = {"version": version(package.name, work), "licence": package.licence, **kept}
+            report["packages"][package.name] = {
+                "version": version(package.name, work),
+                "licence": package.licence,
+                **kept,
+            }
             print(f"  {package.name}: {kept['characters'] / 1e6:.2f} MB in {kept['documents']} texts", flush=True)
     with (corpus / "code.jsonl").open("w", encoding="utf-8") as stream:
         kept = write(stream, bounded(library_code(), CODE_LIMIT), "python standard library", "PSF-2.0")
-        report["packages"]["python standard library"] = {"version": sysconfig.get_python_version(), "licence": "PSF-2.0", **kept}
+        report["packages"]["python standard library"] = {
+            "version": sysconfig.get_python_version(),
+            "licence": "PSF-2.0",
+            **kept,
+        }
     with (corpus / "rows.jsonl").open("w", encoding="utf-8") as stream:
         for name, texts in row_texts().items():
             report["data"][name] = {"licence": rows.LICENCES[name], **write(stream, texts, name, rows.LICENCES[name])}
@@ -129,14 +137,16 @@ def package_texts(package: Package, root: Path, duplicates: Duplicates, known: f
             yield from grouped(text for term, text in foldoc_sentences(source) if duplicates.add(text))
         elif package.reader == "freeciv":
             blocks = re.findall(r'_\("((?:[^"\\]|\\.|\\\n)*)"\)', source)
-            yield from documents((tidy(text.replace("\\\n", " ").replace("\\n", " ").replace('\\"', '"')) for text in blocks), duplicates)
+            yield from documents(
+                (tidy(text.replace("\\\n", " ").replace("\\n", " ").replace('\\"', '"')) for text in blocks), duplicates
+            )
         else:
             yield from documents(_READERS[package.reader](source), duplicates)
 
 
-def spread(path: Path) -> float:
+def spread(path: Path) -> tuple[float, str]:
     """An order of files that takes some of every chapter before a limit is reached."""
-    return rows.share(path.name)
+    return rows.share(path.name), str(path)
 
 
 def read(path: Path) -> str:

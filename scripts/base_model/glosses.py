@@ -52,7 +52,9 @@ def gcide_sentences(source: str, known: frozenset[str]) -> Iterator[tuple[str, s
             body = body.partition("]")[2]
         text = tidy(re.sub(r"\[[^\]]*\]|[{}]|--\s?[A-Z][\w. ]*|\([A-Z][\w. &]*\)|^\s*\d+\.", " ", body))
         text = re.split(r"(?<=[a-z\)])[.;](?: |$)", text.lstrip(" .,;"))[0].strip(" .,;")
-        if 15 <= len(text) <= 240 and text[0].isupper() and not _OFFENSIVE.search(f"{word} {text}") and not re.search(r"[\\`^*_=|]", text):
+        if _OFFENSIVE.search(f"{word} {text}") or re.search(r"[\\`^*_=|]", text):
+            continue
+        if 15 <= len(text) <= 240 and text[0].isupper():
             seen.add(word)
             yield word.lower(), f"{word}: {text[0].lower()}{text[1:]}."
 
@@ -61,8 +63,9 @@ def foldoc_sentences(source: str) -> Iterator[tuple[str, str]]:
     """(term, text) of FOLDOC and the Jargon File: the first paragraph of each entry."""
     for found in re.finditer(r"^(\S[^\n]{1,38})\n(?: [^ \n][^\n]*\n)?\n?((?:   [^\n]+\n)+)", source, re.MULTILINE):
         term, body = found.groups()
-        text = tidy(re.sub(r"<[^>]*>|[{}]|/[^/\n ]{2,30}/|^\s*[nvi]+\. |\[[^\]]*\]|^\s*\d+\. ", " ", body)).lstrip(" ,.")
-        if _OFFENSIVE.search(text):
+        marks = r"<[^>]*>|[{}]|/[^/\n ]{2,30}/|^\s*[nvi]+\. |\[[^\]]*\]|^\s*\d+\. "
+        text = tidy(re.sub(marks, " ", body)).lstrip(" ,.")
+        if _OFFENSIVE.search(text) or not re.fullmatch(r"[A-Za-z][\w +#'-]*", term):
             continue
-        if re.fullmatch(r"[A-Za-z][\w +#'-]*", term) and 60 <= len(text) <= 700 and text.endswith(".") and text[0].isupper():
+        if 60 <= len(text) <= 700 and text.endswith(".") and text[0].isupper():
             yield term, f"{term}: {text}"

@@ -85,9 +85,7 @@ def medical() -> Iterator[Question]:
             row = json.loads(line)
             if row["answer"] and row["focus"] and not reserved(row["focus"]):
                 question = tidy(row["question"]).replace("What is (are)", "What is").replace(" ?", "?")
-                answer = re.sub(r"^(?:What|How|Is|Are|Who|Can|Do|Does|Where)\b[^.?]{5,150}\? ", "", tidy(row["answer"]))
-                if "Human Phenotype Ontology" not in answer:
-                    yield Question(tidy(row["focus"]), row["type"], question, answer)
+                yield Question(tidy(row["focus"]), row["type"], question, tidy(row["answer"]))
 
 
 def abstracts() -> Iterator[str]:

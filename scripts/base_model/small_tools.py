@@ -32,7 +32,11 @@ WEATHER = _tool("get_weather", "Get the weather of a place.", "place")
 def call(name: str, arguments: dict[str, str], number: int) -> Message:
     """An assistant's turn that calls one tool."""
     function = {"name": name, "arguments": json.dumps(arguments)}
-    return {"role": "assistant", "content": "", "tool_calls": [{"id": f"call_{number}", "type": "function", "function": function}]}
+    return {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": f"call_{number}", "type": "function", "function": function}],
+    }
 
 
 def answer(content: str, number: int) -> Message:
@@ -68,13 +72,21 @@ def tool_conversations(
         number += 1
         ask = random_.choice((f"Look up the word {word}.", f"What does the dictionary say about {word}?"))
         done = [call("look_up_word", {"word": word}, number), answer(f"{word} ({kind}): {definition}", number)]
-        yield word, [*turns(ask), *done, {"role": "assistant", "content": f"The dictionary says: {definition}."}], some(LOOK_UP)
-    places = [(facts, text) for facts, text in rows.restaurants() if "food" in facts and "area" in facts and len(text) < 250]
+        yield (
+            word,
+            [*turns(ask), *done, {"role": "assistant", "content": f"The dictionary says: {definition}."}],
+            some(LOOK_UP),
+        )
+    places = [
+        (facts, text) for facts, text in rows.restaurants() if "food" in facts and "area" in facts and len(text) < 250
+    ]
     for facts, text in random_.sample(places, COUNT):
         number += 1
         key = "; ".join(f"{name}: {value}" for name, value in facts.items())
         wanted = {"food": facts["food"], "area": facts["area"]}
-        ask = random_.choice(("Find me a place with {food} food. Area: {area}.", "I am looking for {food} food. Area: {area}."))
+        ask = random_.choice(
+            ("Find me a place with {food} food. Area: {area}.", "I am looking for {food} food. Area: {area}.")
+        )
         found = json.dumps({name.replace(" ", "_"): value for name, value in facts.items()})
         done = [call("find_restaurant", wanted, number), answer(found, number)]
         yield key, [*turns(ask.format(**wanted)), *done, {"role": "assistant", "content": text}], some(FIND)

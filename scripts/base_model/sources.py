@@ -1,5 +1,6 @@
 """Where the text of luthier-nano comes from: Debian packages, what of them is read, and their licences."""
 
+# ruff: noqa: E501 - a table
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -20,7 +21,24 @@ class Package:
 
 _GPL2 = "GPL-2.0-or-later"
 _DOC = "usr/share/doc"
-_CAMPAIGNS = ("httt", "tsg", "did", "dm", "dw", "ei", "l", "low", "nr", "sof", "sota", "sotbe", "thot", "trow", "ttb", "utbs")
+_CAMPAIGNS = (
+    "httt",
+    "tsg",
+    "did",
+    "dm",
+    "dw",
+    "ei",
+    "l",
+    "low",
+    "nr",
+    "sof",
+    "sota",
+    "sotbe",
+    "thot",
+    "trow",
+    "ttb",
+    "utbs",
+)
 
 PACKAGES: tuple[Package, ...] = (
     Package("debian-handbook", "GPL-2.0-or-later OR CC-BY-SA-3.0", "html", (f"{_DOC}/debian-handbook/html/en-US/*.html",)),

@@ -105,7 +105,11 @@ def blank_model(folder: Path) -> int:
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.dim() == 2:
-                scale = math.sqrt(2 * config.num_hidden_layers) if name.endswith(("o_proj.weight", "down_proj.weight")) else 1
+                scale = (
+                    math.sqrt(2 * config.num_hidden_layers)
+                    if name.endswith(("o_proj.weight", "down_proj.weight"))
+                    else 1
+                )
                 weight.normal_(0.0, 0.02 / scale)
     # An answer ends with its turn; a plain text with the end of the text.
     model.generation_config = GenerationConfig(eos_token_id=[end, turn_end], pad_token_id=pad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from luthier.core.errors import UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.predictor import Predictor
-from luthier.core.recipe import EvaluateSpec, Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
 from luthier.data.dataset import Dataset
@@ -18,6 +18,8 @@ from luthier.data.samples import Sample
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation as Judged
 from luthier.evaluate.evaluation import evaluate as judge
+from luthier.evaluate.generation import GenerationEvaluation, Writer, compare_generation
+from luthier.evaluate.generation.graders import Ask
 
 Source = str | Path | Sequence[str | Path]
 
@@ -38,8 +40,8 @@ class Evaluation:
         baselines: others on the same rows; `comparisons` with paired tests.
     """
 
-    judged: Judged
-    baselines: dict[str, Judged] = field(default_factory=dict)
+    judged: Judged | GenerationEvaluation
+    baselines: Mapping[str, Judged | GenerationEvaluation] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
 
     @property
@@ -49,26 +51,34 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON, as `luthier eval --json` prints it."""
+        from luthier.evaluate.generation.report import language_verdict
         from luthier.evaluate.report import strict, verdict_sentence
 
+        if isinstance(self.judged, GenerationEvaluation):
+            verdict = language_verdict(self.judged, self.comparisons, "given")
+        else:
+            verdict = verdict_sentence(self.judged, self.comparisons, "given")
         plain: dict[str, Any] = strict(
             {
                 **self.judged.to_dict(),
                 "baselines": {name: other.to_dict()["metrics"] for name, other in self.baselines.items()},
                 "comparisons": [comparison.to_dict() for comparison in self.comparisons],
-                "verdict": verdict_sentence(self.judged, self.comparisons, "given"),
+                "verdict": verdict,
             }
         )
         return plain
 
 
 def evaluate(
-    model: Predictor | str | Path,
+    model: Predictor | Writer | str | Path,
     data: Source,
     *,
     task: str | None = None,
     columns: dict[str, Any] | None = None,
     train: Source | None = None,
+    generate_rows: int | None = None,
+    ask: Ask | None = None,
+    judge_name: str = "",
     listener: Listener = ignore,
 ) -> Evaluation:
     """Judge a predictor, a run or a base model on labelled data.
@@ -76,10 +86,18 @@ def evaluate(
     A run is compared with the baselines fitted on its own training data, where that is still
     there. A base model has no head for the labels: a linear head is fitted on its frozen features
     of the rows in `train`.
+
+    What writes (chat, complete) is judged by its loss on all rows and by its answers to `generate_rows` of
+    them, a run against the untuned base. `ask` sends messages to a model for score_model graders, and
+    `judge_name` is what that is called.
     """
     from luthier.models.run_model import model_folder
     from luthier.proof import baseline_evaluations
 
+    found = _evaluate_writer(model, data, task, columns, train, generate_rows, ask, judge_name, listener)
+    if found is not None:
+        return found
+    assert not isinstance(model, Writer)
     if not isinstance(model, str | Path):
         rows = _labelled(data, task or model.task, columns)
         return Evaluation(judge(model, rows.samples()))
@@ -128,6 +146,47 @@ def evaluate(
             )
         return Evaluation(ours, others, compare_evaluations(ours, others))
     return _evaluate_base(str(model), data, task, columns, train, listener)
+
+
+def _evaluate_writer(
+    model: Predictor | Writer | str | Path,
+    data: Source,
+    task: str | None,
+    columns: dict[str, Any] | None,
+    train: Source | None,
+    generate_rows: int | None,
+    ask: Ask | None,
+    judge_name: str,
+    listener: Listener,
+) -> Evaluation | None:
+    """A model that writes; None for any other."""
+    judge_by: dict[str, Any] = {
+        "columns": dict(columns or {}), "generate_rows": generate_rows, "ask": ask, "judge_name": judge_name,
+    }  # fmt: skip
+    rows = plain(data)
+    if isinstance(model, Writer):
+        from luthier.language_judging import judge_writer
+
+        ours, others = judge_writer(model, rows, task=task or "auto", **judge_by)
+    elif not isinstance(model, str | Path):
+        return None
+    elif _is_run(model):
+        from luthier import language_judging as language
+
+        if not language.writes(Path(model)):
+            return None
+        ours, others = language.judge_run(model, rows, task=task, listener=listener, **judge_by)
+    else:
+        from luthier import language_judging as language
+        from luthier.models.catalogue import locate
+        from luthier.models.language_predictor import LanguageModel
+
+        if task not in LANGUAGE_TASKS and not (train is None and language.base_writes(locate(str(model)))):
+            return None
+        known = language.open_language(rows, task or "auto", judge_by["columns"]).task
+        base = LanguageModel.load_base(str(model), task=known)
+        ours, others = language.judge_writer(base, rows, task=known, **judge_by)
+    return Evaluation(ours, others, compare_generation(ours, others))
 
 
 def _evaluate_base(

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
-from luthier.core import clock, durable
+from luthier import reporting
 from luthier.core.errors import ModelError
 from luthier.core.events import Event, Listener
 from luthier.core.predictor import Predictor
-from luthier.core.recipe import EvaluateSpec
-from luthier.core.rundir import RunDir
+from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec
 from luthier.data.samples import Sample
 from luthier.evaluate.baselines import Majority
-from luthier.evaluate.card import model_card
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
+from luthier.evaluate.generation import GenerationEvaluation
 from luthier.evaluate.linear import FrozenFeatures, TfidfBaseline
 from luthier.evaluate.metric_names import primary_metric
 from luthier.evaluate.overfitting import diagnose
 from luthier.evaluate.report import build_report
-from luthier.evaluate.report_page import render_page
-from luthier.evaluate.scorers import scorer_for
+from luthier.language_proof import prove_language
 from luthier.models.base_source import BaseSource
 from luthier.models.predictor import TunedModel
 from luthier.models.tokenizer import Tokenizer
 from luthier.train.features import FrozenEncoder
-from luthier.train.run import Trained, train
-
-PARITY = 1e-4
-"""Largest difference of a logit between the trained model and what was written to disk (fp32)."""
+from luthier.train.run import Trained
+from luthier.train.validate import Validator
 
 
 def baseline_evaluations(
@@ -79,25 +72,21 @@ _BASELINES = {
 }
 
 
-def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluation | None]:
+def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluation | GenerationEvaluation | None]:
     """Calibrate, export, judge, compare and write the report; returns report.json's content."""
+    if trained.prepared.task in LANGUAGE_TASKS:
+        return prove_language(trained, listener)
     recipe, prepared, run = trained.recipe, trained.prepared, trained.run
     calibration = _calibrate(trained)
     trained.export(**calibration)
     model = TunedModel.load(run.path)
     _check_parity(trained, model)
-    judged_on = prepared.test if prepared.test is not None else prepared.validation
-    if judged_on is None or not len(judged_on):
-        trained.warnings.append("There are no held-out rows, so nothing was proved: set data.validation or data.test.")
+    held_out = reporting.held_out(trained)
+    if held_out is None:
         report = _without_proof(trained)
-        _write(run, report)
+        reporting.write(run, report)
         return report, None
-    where = "test" if prepared.test is not None else "validation"
-    if where == "validation":
-        trained.warnings.append(
-            "The figures are of the validation rows, which also chose the best epoch: "
-            "give data.test for a fair judgement."
-        )
+    judged_on, where = held_out
     spec = recipe.evaluate
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
     ours = evaluate(
@@ -113,13 +102,13 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         others["scratch"] = _from_scratch(trained, judged_on, listener)
     comparisons = compare_evaluations(ours, others, resamples=spec.bootstrap)
     report = _report(trained, ours, others, comparisons, calibration, where)
-    _write(run, report)
+    reporting.write(run, report)
     return report, ours
 
 
 def _calibrate(trained: Trained) -> dict[str, Any]:
     """A temperature from the validation rows (Guo et al. 2017), where scores are probabilities."""
-    if trained.prepared.task != "classify" or trained.validator is None:
+    if trained.prepared.task != "classify" or not isinstance(trained.validator, Validator):
         return {}
     from luthier.evaluate.calibration import fit_temperature
 
@@ -136,15 +125,17 @@ def _check_parity(trained: Trained, model: TunedModel) -> None:
     """What was written answers like what was trained (PITFALLS A1, A3), before anything is published."""
     import numpy as np
 
-    if trained.validator is None or trained.recipe.train.precision != "fp32" or trained.prepared.task == "extract":
+    if trained.recipe.train.precision != "fp32" or trained.prepared.task == "extract":
         return
+    if not isinstance(trained.validator, Validator):
+        return  # there are no validation rows
     assert trained.prepared.validation is not None
     texts = [sample.input for _, sample in zip(range(32), trained.prepared.validation, strict=False)]
     if trained.validator.table.dropped:
         return  # rows that were left out have no logits to compare with
     expected = trained.validator.logits()[: len(texts)]
     difference = float(np.abs(model.logits(texts) - expected).max())
-    if difference > PARITY * max(1.0, float(np.abs(expected).max())):
+    if difference > reporting.PARITY * max(1.0, float(np.abs(expected).max())):
         raise ModelError(
             f"the exported model answers differently from the trained one (by {difference:.1e}).",
             where=str(trained.run.model),
@@ -156,68 +147,11 @@ def _check_parity(trained: Trained, model: TunedModel) -> None:
 def _from_scratch(trained: Trained, judged_on: Iterable[Sample], listener: Listener) -> Evaluation:
     """The same recipe from random weights: what pre-training is worth."""
     listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
-    folder = RunDir(trained.run.path / ".scratch")
-    durable.make_folder(folder.path)
-    recipe = trained.recipe.replace(**{"method": {"kind": "full"}, "freeze.layers": 0, "freeze.embeddings": False})
-    try:
-        scratch = train(
-            recipe, folder, scorer_for=scorer_for, listener=lambda event: None, from_scratch=True, preflight=False,
-            resume=True,
-        )  # fmt: skip
-        scratch.export()
+    with reporting.from_scratch(trained) as folder:
         return evaluate(
-            TunedModel.load(folder.path), judged_on, metrics=recipe.evaluate.metrics,
-            several_labels=trained.prepared.several_labels, bootstrap=recipe.evaluate.bootstrap,
+            TunedModel.load(folder), judged_on, metrics=trained.recipe.evaluate.metrics,
+            several_labels=trained.prepared.several_labels, bootstrap=trained.recipe.evaluate.bootstrap,
         )  # fmt: skip
-    finally:
-        durable.remove_tree(folder.path)
-
-
-def _environment() -> dict[str, Any]:
-    import torch
-
-    packages = ("torch", "transformers", "peft", "tokenizers", "numpy", "scikit-learn", "safetensors")
-    return {
-        "luthier": version("luthier"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        **{name: version(name) for name in packages},
-    }
-
-
-def _data(trained: Trained) -> dict[str, Any]:
-    description = trained.prepared.description
-    return {**description, "dropped": description["dropped"] + trained.dropped}
-
-
-def _shared(trained: Trained) -> dict[str, Any]:
-    recipe, run = trained.recipe, trained.run
-    return {
-        "task": trained.prepared.task,
-        "model": trained.source.name,
-        "method": recipe.method.kind,
-        "data": _data(trained),
-        "cost": trained.cost,
-        "curves": trained.progress.history,
-        "environment": _environment(),
-        "warnings": trained.warnings,
-        "reproduce": f"luthier train {run.recipe_yaml}",
-        "recipe": recipe.to_yaml(),
-        "load_hint": _load_hint(trained),
-        "license": trained.source.licence,
-        "base_model": trained.source.hub_id or trained.source.name,
-        "created_at": clock.now().isoformat(timespec="seconds"),
-    }
-
-
-def _load_hint(trained: Trained) -> str:
-    path = trained.run.path
-    return f'import luthier\n\nmodel = luthier.load("{path}")\nmodel.predict(["..."])'
 
 
 def _report(
@@ -238,7 +172,7 @@ def _report(
         overfitting=diagnose(progress.history, progress.best_epoch, progress.planned_epochs),
         calibration=calibration or None,
         evaluated_on=where,
-        **_shared(trained),
+        **reporting.shared(trained),
     )
 
 
@@ -246,7 +180,7 @@ def _without_proof(trained: Trained) -> dict[str, Any]:
     """The report of a run without held-out rows: everything but figures."""
     prepared = trained.prepared
     return {
-        **_shared(trained),
+        **reporting.shared(trained),
         "verdict": "Nothing was proved: there were no held-out rows.",
         "primary_metric": primary_metric(prepared.task, prepared.several_labels)[0],
         "several_labels": prepared.several_labels,
@@ -265,9 +199,3 @@ def _without_proof(trained: Trained) -> dict[str, Any]:
         "forgetting": None,
         "fairness": None,
     }
-
-
-def _write(run: RunDir, report: dict[str, Any]) -> None:
-    durable.write_text(run.report_html, render_page(report))
-    durable.write_text(run.card, model_card(report))
-    durable.write_json(run.report_json, report)

@@ -12,7 +12,9 @@ from fake_writers import FakeWriter, chat, completion
 
 from luthier.core.errors import DataError, RecipeError
 from luthier.core.generation import Likelihood
-from luthier.evaluate.generation import Writer, compare_generation, evaluate_generation, parse_graders
+from luthier.data.formats.base import Row
+from luthier.data.samples import Finding
+from luthier.evaluate.generation import RowColumns, Writer, compare_generation, evaluate_generation, parse_graders
 from luthier.evaluate.generation.report import language_verdict
 
 ANSWERS = ["red", "green", "blue", "yellow"]
@@ -132,10 +134,13 @@ def test_graders_are_metrics_with_the_rows_columns():
         {"type": "string_check", "name": "colour", "input": "{{ sample.output_text }}", "operation": "eq",
          "reference": "{{ item.reference_answer }}"},
         {"type": "string_check", "name": "place", "input": "{{ item.shop }}", "reference": "Leeds", "operation": "eq"},
-        {"type": "string_check", "name": "json", "input": "{{ sample.output_json.a }}", "reference": "1", "operation": "eq"},
+        {"type": "string_check", "name": "json", "input": "{{ sample.output_json.a }}", "operation": "eq",
+         "reference": "1"},
     ])  # fmt: skip
     columns = {sample.place: {"shop": "Leeds" if sample.line % 2 else "York"} for sample in rows()}
-    found = evaluate_generation(skilled(30, 1.0), rows(), graders=graders, columns=columns, bootstrap=100)
+    found = evaluate_generation(
+        skilled(30, 1.0), rows(), graders=graders, columns=lambda sample: columns.get(sample.place, {}), bootstrap=100
+    )
     assert found.metrics["grader:colour"].value == 0.5
     assert found.metrics["grader:place"].value == 0.5
     assert found.metrics["grader:json"].value == 0
@@ -147,11 +152,27 @@ def test_code_runs_only_when_asked_for():
     samples = [completion(f"def f{i}(x):\n", f"    return x + {i}\n", i) for i in (1, 2, 3)]
     columns = {sample.place: {"tests": f"assert f{sample.line}(1) == {sample.line + 1}"} for sample in samples[:2]}
     model = FakeWriter(lambda prompt: "    return x + 1\n")
-    found = evaluate_generation(model, samples, columns=columns, run_code=True, bootstrap=100)
+    found = evaluate_generation(
+        model, samples, columns=lambda sample: columns.get(sample.place, {}), run_code=True, bootstrap=100
+    )
     assert found.headline == "tests_passed"
     assert found.metrics["tests_passed"].value == 0.5
     assert found.metrics["code_compiles"].value == 1
-    assert "code_compiles" not in evaluate_generation(model, samples, columns=columns, bootstrap=0).metrics
+    assert (
+        "code_compiles"
+        not in evaluate_generation(
+            model, samples, columns=lambda sample: columns.get(sample.place, {}), bootstrap=0
+        ).metrics
+    )
+
+
+def test_columns_are_read_in_step_with_the_rows():
+    rows_there = [Row({"shop": f"shop {i}"}, i, "test.jsonl") for i in range(1, 8)]
+    broken = Finding("bad_json", "error", "x", "y", 3, "test.jsonl")
+    columns = RowColumns([rows_there[0], broken, *rows_there[1:]])
+    assert columns(rows()[1]) == {"shop": "shop 2"}
+    assert columns(rows()[5]) == {"shop": "shop 6"}
+    assert columns(rows()[50]) == {}
 
 
 def test_a_better_model_is_better_and_an_equal_one_cannot_be_told_apart():

@@ -13,7 +13,7 @@ from luthier.core.errors import UsageError
 from luthier.evaluate.generation import packages, scoring
 from luthier.evaluate.generation.judges import AnswerJudge, LikelihoodJudge
 from luthier.evaluate.generation.overlap import bleu_counts, chrf_counts, corpus_bleu, corpus_chrf
-from luthier.evaluate.generation.programs import compiles, passes, program_of, checks_of
+from luthier.evaluate.generation.programs import checks_of, compiles, passes, program_of
 from luthier.evaluate.generation.questions import question_of
 from luthier.evaluate.generation.scoring import AnswerScores
 from luthier.evaluate.generation.words import exact_match, json_reference, json_scores, parse_json, token_f1
@@ -126,7 +126,8 @@ def test_a_metric_that_few_rows_have_is_a_mean_of_those():
 
 @pytest.mark.parametrize(
     ("references", "kind"),
-    [(['{"a": 1}'] * 9 + ["none"], "json"), (["yes", "no", "not at all"], "short"), (["a longer answer of many words"] * 3, "long")],
+    [(['{"a": 1}'] * 9 + ["none"], "json"), (["yes", "no", "not at all"], "short"),
+     (["a longer answer of many words"] * 3, "long")],
 )  # fmt: skip
 def test_the_references_choose_the_metrics(references, kind):
     scores = AnswerScores()

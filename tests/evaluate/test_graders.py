@@ -15,6 +15,9 @@ from luthier.evaluate.generation.similarity import gleu, similarity
 ITEM = {"reference_answer": "Paris", "facts": {"country": "France", "rivers": ["Seine"]}, "points": 3}
 
 
+CHECK = {"type": "string_check", "name": "x", "input": "a", "reference": "b", "operation": "eq"}
+
+
 def check(operation, text="{{ sample.output_text }}", reference="{{item.reference_answer}}"):
     return parse_grader(
         {"type": "string_check", "name": "x", "input": text, "reference": reference, "operation": operation}
@@ -64,17 +67,15 @@ def test_a_column_that_no_row_has_is_told():
     [
         ({"type": "sting_check", "name": "x"}, "Did you mean 'string_check'"),
         ({"name": "x"}, "needs a type"),
-        ({"type": "string_check", "name": "x", "input": "a", "reference": "b", "operation": "equals"}, "operation"),
-        ({"type": "string_check", "name": "x", "input": "a", "reference": "b", "operation": "eq", "n": 1}, "at n"),
-        ({"type": "string_check", "name": "x", "input": "{{ row.a }}", "reference": "b", "operation": "eq"}, "item.COLUMN"),
+        ({**CHECK, "operation": "equals"}, "operation"),
+        ({**CHECK, "n": 1}, "at n"),
+        ({**CHECK, "input": "{{ row.a }}"}, "item.COLUMN"),
         ({"type": "text_similarity", "name": "x", "input": "a", "reference": "b"}, "evaluation_metric"),
         ({"type": "score_model", "name": "x", "model": "m", "input": [], "range": [0, 1]}, "input"),
-        ({"type": "score_model", "name": "x", "model": "m", "input": [{"role": "user", "content": "?"}], "range": [1, 0]},
-         "lowest, highest"),
-        ({"type": "multi", "name": "x", "calculate_output": "a + c", "graders": {
-            "a": {"type": "string_check", "name": "a", "input": "a", "reference": "b", "operation": "eq"}}}, "asks for 'c'"),
-        ({"type": "multi", "name": "x", "calculate_output": "__import__('os')", "graders": {
-            "a": {"type": "string_check", "name": "a", "input": "a", "reference": "b", "operation": "eq"}}}, "__import__"),
+        ({"type": "score_model", "name": "x", "model": "m", "input": [{"role": "user", "content": "?"}],
+          "range": [1, 0]}, "lowest, highest"),
+        ({"type": "multi", "name": "x", "calculate_output": "a + c", "graders": {"a": CHECK}}, "asks for 'c'"),
+        ({"type": "multi", "name": "x", "calculate_output": "__import__('os')", "graders": {"a": CHECK}}, "__import__"),
     ],
 )  # fmt: skip
 def test_wrong_graders_are_refused_with_the_place(value, words):
@@ -85,7 +86,7 @@ def test_wrong_graders_are_refused_with_the_place(value, words):
 
 
 def test_two_graders_need_two_names():
-    one = {"type": "string_check", "name": "x", "input": "a", "reference": "b", "operation": "eq"}
+    one = CHECK
     with pytest.raises(RecipeError, match="'x'"):
         parse_graders([one, one])
     assert [grader.name for grader in parse_graders([one, {**one, "name": "y"}])] == ["x", "y"]
@@ -123,7 +124,7 @@ def test_cosine_needs_an_embedder():
 def test_python_graders_run_in_the_sandbox(monkeypatch):
     monkeypatch.setenv("LUTHIER_TEST_SECRET", "sesame")
     both = code(
-        "def grade(sample, item):\n    print('noise')\n    return 0.5 * (sample['output_text'] == item['reference_answer'])"
+        "def grade(sample, item):\n    print()\n    return (sample['output_text'] == item['reference_answer']) / 2"
     )
     assert grade(both, sample_of("Paris"), ITEM).score == 0.5
     assert grade(both, sample_of("Rome'''; import os"), ITEM).score == 0
@@ -177,7 +178,8 @@ def test_multi_combines_named_scores():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1 + 2 * 3", 7), ("2 ^ 3 - 1", 7), ("-a / 4", -0.5), ("max(a, floor(2.7), exp(0))", 2), ("sqrt(abs(-4))", 2), ("1e3", 1000)],
+    [("1 + 2 * 3", 7), ("2 ^ 3 - 1", 7), ("-a / 4", -0.5), ("max(a, floor(2.7), exp(0))", 2),
+     ("sqrt(abs(-4))", 2), ("1e3", 1000)],
 )  # fmt: skip
 def test_formulas_compute(text, value):
     assert Formula(text)({"a": 2}) == pytest.approx(value)

@@ -364,16 +364,16 @@ def test_a_bundle_whose_tokenizer_reads_otherwise_is_not_published(
     run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A4: the tokenizer of the bundle is loaded again at save time."""
-    save = HuggingChatTokenizer.save
+    folder, save = run("llama"), HuggingChatTokenizer.save
 
-    def lose_the_template(self: HuggingChatTokenizer, folder: Path) -> None:
-        save(self, folder)
-        (folder / "chat_template.jinja").unlink()
+    def lose_the_template(self: HuggingChatTokenizer, bundle: Path) -> None:
+        save(self, bundle)
+        (bundle / "chat_template.jinja").unlink()
 
     monkeypatch.setattr(HuggingChatTokenizer, "save", lose_the_template)
     for form in ("merged", "adapter"):
         with pytest.raises(ModelError, match="tokenizer") as error:
-            export(run("llama"), form, tmp_path / "out")
+            export(folder, form, tmp_path / "out")
         assert error.value.code == "tokenizer_differs"
     assert not list(tmp_path.iterdir())
 

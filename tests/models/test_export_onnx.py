@@ -27,8 +27,6 @@ from luthier.models.predictor import TunedModel
 from luthier.models.quiet import quiet
 from luthier.models.tokenizer import Tokenizer, load_tokenizer
 
-# PEFT 0.21 reads a property that transformers 5.23 renamed
-pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 LABELS = ("cancel", "refund", "thanks")
 TEXTS = ["The parcel came two days late.", "ok", "I cannot log in, please send me the invoice of March again"]
 Make = Callable[..., Path]
@@ -175,10 +173,10 @@ def test_a_bundle_whose_tokenizer_cuts_otherwise_is_not_published(
     run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A4: the tokenizer of the bundle is loaded again at save time."""
-    plain = Tokenizer.save
+    folder, plain = run("bert", "classify", "stock", "full"), Tokenizer.save
     monkeypatch.setattr(Tokenizer, "save", lambda self, folder, **options: plain(self, folder, max_length=9))
     with pytest.raises(ModelError, match="does not read text") as error:
-        export(run("bert", "classify", "stock", "full"), "merged", tmp_path / "out")
+        export(folder, "merged", tmp_path / "out")
     assert error.value.code == "tokenizer_differs"
     assert not list(tmp_path.iterdir())
 
@@ -186,7 +184,8 @@ def test_a_bundle_whose_tokenizer_cuts_otherwise_is_not_published(
 def test_what_is_not_installed_is_named(run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from luthier.models.export_forms import forms
 
+    folder = run("bert", "classify", "stock", "full")
     monkeypatch.setattr(forms.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"onnx, onnxscript, onnxruntime.*luthier\[onnx\]") as error:
-        export(run("bert", "classify", "stock", "full"), "onnx", tmp_path / "out")
+        export(folder, "onnx", tmp_path / "out")
     assert error.value.code == "missing_package"

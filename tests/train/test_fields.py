@@ -185,8 +185,20 @@ def test_the_report_does_not_change_by_itself(shared: Any) -> None:
     assert _report(recipe) == _report(recipe)
 
 
+ONLY_GENERATIVE = {
+    "data.template", "data.learn", "train.shared_prefix", "train.gradient_checkpointing", "evaluate.samples",
+    "evaluate.max_tokens",
+}  # fmt: skip
+"""Flipped in test_language_run.py."""
+JUDGED = {"evaluate.generate_rows", "evaluate.run_code", "evaluate.graders"}
+"""Flipped where generative runs are judged: tests/evaluate/test_generation_evaluation.py, tests/test_language_proof.py."""
+
+
 def test_every_key_has_an_entry() -> None:
-    assert set(FIELDS) == set(known_keys())
+    assert set(FIELDS) | ONLY_GENERATIVE | JUDGED == set(known_keys())
+    here = Path(__file__).parent
+    for key in ONLY_GENERATIVE:
+        assert f'"{key}"' in (here / "test_language_run.py").read_text(), f"{key} is flipped nowhere"
     for key, flip in FIELDS.items():
         if flip is PARENT:
             assert any(other.startswith(f"{key}.") for other in FIELDS), f"{key} holds no keys"

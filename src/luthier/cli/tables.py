@@ -20,12 +20,15 @@ MAIN_METRICS = (
     "f1",
     "precision",
     "recall",  # extract
+    "loss",
+    "perplexity",
+    "token_accuracy",  # chat, complete
 )
 """Metrics in the order in which they are shown; a report has those of its task."""
 
 BASELINE_NAMES = {
     "majority": "always the most frequent answer",
-    "base": "the base model, untrained",
+    "base": "the base model, untuned",
     "tfidf": "TF-IDF + linear model",
     "frozen": "frozen base + linear head",
     "scratch": "same architecture, from scratch",
@@ -33,6 +36,7 @@ BASELINE_NAMES = {
 """What a baseline is, in words; others are shown by their name."""
 
 COLUMNS_SHOWN = 3
+LIKELIHOOD = ("loss", "perplexity", "token_accuracy")
 
 
 def interval(cell: Mapping[str, Any] | None) -> str:
@@ -47,6 +51,9 @@ def interval(cell: Mapping[str, Any] | None) -> str:
 
 def main_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """The few metrics that a person looks at first."""
+    if "loss" in metrics:  # a model that writes: its report has the telling ones first
+        telling = [name for name in metrics if name not in LIKELIHOOD]
+        return ["loss", *telling, "perplexity"][:COLUMNS_SHOWN]
     known = [name for name in MAIN_METRICS if name in metrics]
     return (known or sorted(metrics))[:COLUMNS_SHOWN]
 
@@ -56,6 +63,7 @@ def before_after(report: Mapping[str, Any]) -> Table | None:
     metrics: dict[str, Any] = report.get("metrics") or {}
     if not metrics:
         return None
+    from rich.markup import escape
     from rich.table import Table
 
     names = main_metrics(metrics)
@@ -67,7 +75,7 @@ def before_after(report: Mapping[str, Any]) -> Table | None:
     )
     table.add_column("")
     for name in names:
-        table.add_column(name)
+        table.add_column(escape(name))
     for baseline, values in (report.get("baselines") or {}).items():
         shown = BASELINE_NAMES.get(baseline, str(baseline))
         table.add_row(f"before  {shown}", *(interval(values.get(name)) for name in names))
@@ -77,6 +85,7 @@ def before_after(report: Mapping[str, Any]) -> Table | None:
 
 def all_metrics(metrics: Mapping[str, Any]) -> Table:
     """Every metric with its interval, the main ones first."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -84,7 +93,7 @@ def all_metrics(metrics: Mapping[str, Any]) -> Table:
         table.add_column(column)
     first = [name for name in MAIN_METRICS if name in metrics]
     for name in [*first, *(name for name in metrics if name not in first)]:
-        table.add_row(name, interval(metrics[name]))
+        table.add_row(escape(name), interval(metrics[name]))
     return table
 
 

@@ -96,6 +96,7 @@ def resolve(
             remedy="Use end, start or drop.",
             param="train.truncate",
         )
+    choose("train.shared_prefix", spec.shared_prefix, False, "only generative tasks share beginnings")
     choose("evaluate.baselines", recipe.evaluate.baselines, ["majority", "tfidf", "frozen"], "what a model must beat")
     pooling = choose_pooling(source, task)
     fits = "a sentence encoder, which was trained with it" if pooling != "stock" else "the architecture's own head"

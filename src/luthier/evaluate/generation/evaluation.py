@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -28,6 +28,7 @@ from luthier.evaluate.metric_names import check_metrics
 
 ROWS_TO_GENERATE = 100
 MAX_TOKENS = 200
+Columns = Callable[[Sample], Mapping[str, Any]]
 _TOGETHER = 16
 """Questions that are answered in one call."""
 
@@ -103,7 +104,7 @@ def evaluate_generation(
     ask: Ask | None = None,
     embed: Embed | None = None,
     judge_name: str = "",
-    columns: Mapping[str, Mapping[str, Any]] | None = None,
+    columns: Columns | None = None,
     seed: int = 0,
 ) -> GenerationEvaluation:
     """Measure the loss of `samples` and let `model` answer some of them, greedily.
@@ -115,13 +116,13 @@ def evaluate_generation(
         max_tokens: of an answer. bootstrap: resamples behind each interval; 0 = no intervals.
         run_code: whether answers are compiled and run as Python, in the sandbox.
         ask: of score_model graders, and `judge_name` the model behind it; embed: of cosine similarity.
-        columns: a row's columns by ``file:line`` (`Sample.place`), for graders and for the column ``tests``.
+        columns: gives a row's columns, for graders and for the column ``tests``; asked once per answered row, in order.
 
     Raises:
         RecipeError: an unknown metric. DataError: no row with weighted tokens, or a column that a grader lacks.
     """
     scores = AnswerScores(graders=graders, run_code=run_code, ask=ask, embed=embed)
-    hearing = _Answers(model, scores, columns or {}, Sampling(max_tokens=max_tokens))
+    hearing = _Answers(model, scores, columns or _no_columns, Sampling(max_tokens=max_tokens))
     picked = _spread(samples, rows_to_generate)
     loss, weight, correct = array("d"), array("d"), array("d")
     hardest = Worst()
@@ -171,6 +172,10 @@ def evaluate_generation(
     )
 
 
+def _no_columns(sample: Sample) -> Mapping[str, Any]:
+    return {}
+
+
 def _metrics(
     likelihood: LikelihoodJudge, answers: AnswerJudge, wanted: Sequence[str], resamples: int, seed: int
 ) -> dict[str, Interval]:
@@ -214,7 +219,7 @@ class _Answers:
     """Asks questions in small batches and hands the answers on."""
 
     def __init__(
-        self, model: Writer, scores: AnswerScores, columns: Mapping[str, Mapping[str, Any]], sampling: Sampling
+        self, model: Writer, scores: AnswerScores, columns: Columns, sampling: Sampling
     ) -> None:
         self._model, self._scores, self._columns, self._sampling = model, scores, columns, sampling
         self._waiting: list[tuple[Sample, Question]] = []
@@ -237,7 +242,7 @@ class _Answers:
             return
         answers = self._model.generate([question.prompt for _, question in self._waiting], self._sampling)
         for (sample, question), answer in zip(self._waiting, answers, strict=True):
-            item = item_of(sample, question, self._columns.get(sample.place, {}))
+            item = item_of(sample, question, self._columns(sample))
             wrong = self._scores.add(question, answer.text, item)
             row = answered_row(sample, question, answer.text, answer.finish_reason)
             self.wrongest.see(wrong, row)

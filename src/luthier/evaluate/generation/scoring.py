@@ -12,7 +12,7 @@ import numpy as np
 from luthier.evaluate.generation import overlap, packages
 from luthier.evaluate.generation.graders import Ask, Grader, grade, sample_of
 from luthier.evaluate.generation.judges import AnswerJudge
-from luthier.evaluate.generation.programs import compiles, passes, program_of, checks_of
+from luthier.evaluate.generation.programs import checks_of, compiles, passes, program_of
 from luthier.evaluate.generation.questions import Question
 from luthier.evaluate.generation.sandbox import missing
 from luthier.evaluate.generation.similarity import Embed

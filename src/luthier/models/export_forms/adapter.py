@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,7 @@ def export_causal(source: CausalSource, folder: Path, dtype: str) -> list[Parity
     source.save_tokenizer(folder)
     prompts = source.prompts()
     tuned, untuned = source.answers(prompts), source.untuned(prompts)
-    with quiet():
-        model: Any = PeftModel.from_pretrained(read_causal(where_base(source.settings).path), str(folder)).eval()
+    model = _on_base(read_causal(where_base(source.settings).path), folder)
     return [compare("adapter", READER, tuned, causal_answers(model, prompts), "fp32", untuned)]
 
 
@@ -88,4 +88,11 @@ def _by_peft(source: EncoderSource, folder: Path) -> Any:
             dtype=torch.float32,
             ignore_mismatched_sizes=True,
         )
+    return _on_base(base, folder)
+
+
+def _on_base(base: Any, folder: Path) -> Any:
+    with quiet(), warnings.catch_warnings():
+        # PEFT 0.21 reads a property that transformers 5.23 renamed; can go when PEFT reads the new one
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         return PeftModel.from_pretrained(base, str(folder)).eval()

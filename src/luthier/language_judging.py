@@ -1,0 +1,125 @@
+"""What a model that writes is worth on given rows: a run beside the base it was tuned from, or a base alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from luthier.core.errors import ModelError, UsageError
+from luthier.core.events import Event, Listener
+from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, Recipe
+from luthier.core.recipe_io import read_yaml
+from luthier.core.rundir import RunDir
+from luthier.data.dataset import Dataset
+from luthier.data.samples import Sample
+from luthier.evaluate.generation import GenerationEvaluation, Writer
+from luthier.evaluate.generation.graders import Ask
+from luthier.language_proof import judge_language, learning, untuned
+from luthier.models.base_source import BaseSource, read_json
+from luthier.models.export import SETTINGS_JSON
+from luthier.models.language_predictor import LanguageModel
+from luthier.models.run_model import model_folder
+
+Judged = tuple[GenerationEvaluation, dict[str, GenerationEvaluation]]
+"""The model's, and those of the others on the same rows."""
+
+
+def writes(folder: Path) -> bool:
+    """Whether the trained model in `folder` (a run, or its model/) is one that writes."""
+    return read_json(model_folder(folder) / SETTINGS_JSON).get("task") in LANGUAGE_TASKS
+
+
+def base_writes(source: BaseSource) -> bool:
+    """Whether a base model is a causal one, by its config.json."""
+    names = read_json(source.path / "config.json").get("architectures") or []
+    return any(name.endswith(("ForCausalLM", "LMHeadModel")) for name in names)
+
+
+def judge_run(
+    path: str | Path,
+    data: str | list[str],
+    *,
+    task: str | None,
+    columns: dict[str, Any],
+    generate_rows: int | None,
+    ask: Ask | None,
+    judge_name: str,
+    listener: Listener,
+) -> Judged:
+    """A run, with the settings of its recipe, against its untuned base where that is still there."""
+    folder = model_folder(path)
+    run = RunDir(folder.parent)
+    spec, learn = EvaluateSpec(), "all"
+    if run.recipe_yaml.is_file():
+        recipe = Recipe.build(read_yaml(run.recipe_yaml), where=str(run.recipe_yaml))
+        spec, learn = recipe.evaluate, recipe.data.learn
+        columns = columns or dict(recipe.data.columns)
+    if generate_rows is not None:
+        spec = spec.model_copy(update={"generate_rows": generate_rows})
+    ours = learning(LanguageModel.load(folder), learn)
+    if task not in (None, "auto", ours.task):
+        raise UsageError(
+            f"the run was trained for {ours.task}, not {task}.", remedy="Leave --task out.", param="task"
+        )
+    rows = Rows(open_language(data, ours.task, columns))
+    answered = min(len(rows), spec.generate_rows)
+    listener(Event("message", f"Judging {path} on {len(rows):,} rows, {answered:,} of them answered."))
+
+    def judged(model: LanguageModel) -> GenerationEvaluation:
+        return judge_language(model, rows, spec, rows.dataset, ask=ask, judge_name=judge_name)
+
+    found = judged(ours)
+    place = ours.settings["base"]["path"] or ours.settings["base"]["name"]
+    try:
+        base = untuned(ours, place)
+    except ModelError as error:
+        listener(Event("message", f"There is nothing to compare with: {error.message}", "warn"))
+        return found, {}
+    listener(Event("message", "Baseline: the base model, untuned."))
+    return found, {"base": judged(base)}
+
+
+def judge_writer(
+    model: Writer,
+    data: str | list[str],
+    *,
+    task: str,
+    columns: dict[str, Any],
+    generate_rows: int | None,
+    ask: Ask | None,
+    judge_name: str,
+) -> Judged:
+    """A base model, or any other `Writer`, by itself."""
+    spec = EvaluateSpec()
+    if generate_rows is not None:
+        spec = spec.model_copy(update={"generate_rows": generate_rows})
+    rows = Rows(open_language(data, task, columns))
+    return judge_language(model, rows, spec, rows.dataset, ask=ask, judge_name=judge_name), {}
+
+
+def open_language(data: str | list[str], task: str, columns: dict[str, Any]) -> Dataset:
+    """Conversations or completions; anything else is a `UsageError`."""
+    dataset = Dataset.open(data, task=task, columns=columns)
+    if dataset.task not in LANGUAGE_TASKS:
+        raise UsageError(
+            f"these rows are for {dataset.task}, and the model writes text.",
+            where=dataset.sources[0],
+            remedy="Give conversations (messages) or completions (prompt, completion), or another model.",
+            code="not_language_data",
+        )
+    return dataset
+
+
+class Rows:
+    """The samples of a data set, counted, so that those to be answered can be spread over all of it."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self._length = sum(1 for _ in dataset.samples())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[Sample]:
+        return self.dataset.samples()

@@ -42,13 +42,15 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 PEERS: dict[str, dict[str, Any]] = {
     "trainer": {**PLAIN, "title": "Trainer + PEFT, bucketed, our allocator settings"},
-    "trainer-compiled": {**PLAIN, "title": "the same, torch.compile", "compile": True},
+    "trainer-compiled": {**PLAIN, "title": "Trainer + PEFT, bucketed, our allocator settings, torch.compile",
+                         "compile": True},
     "trainer-plain": {**PLAIN, "title": "Trainer + PEFT, bucketed", "allocator": False},
     "trl-default": {**PLAIN, "side": "trl", "title": "TRL SFTTrainer + PEFT, its defaults in fp32: random order, "
                     "gradient checkpointing", "order": "random", "allocator": False, "checkpointing": True},
     "trl": {**PLAIN, "side": "trl", "title": "TRL SFTTrainer + PEFT, bucketed, no checkpointing, our allocator settings"},
-    "trl-padding-free": {**PLAIN, "side": "trl", "title": "the same, padding-free", "padding_free": True},
-    "trl-compiled": {**PLAIN, "side": "trl", "title": "TRL, bucketed, no checkpointing, our allocator settings, "
+    "trl-padding-free": {**PLAIN, "side": "trl", "title": "TRL SFTTrainer + PEFT, padding-free, no checkpointing, our "
+                         "allocator settings", "padding_free": True},
+    "trl-compiled": {**PLAIN, "side": "trl", "title": "TRL SFTTrainer + PEFT, bucketed, no checkpointing, our allocator settings, "
                      "torch.compile", "compile": True},
 }  # fmt: skip
 DEMANDED = {"31m": {"trl-default": 4.0, "shared": 1.5, "best": 1.5}, "135m": {"trl-default": 2.5, "shared": 1.5, "best": 1.4}}

@@ -15,6 +15,8 @@ KEYS = {
     "data.columns": "Where names differ from the standard ones: `{text: review, label: stars}`.",
     "data.group": "Column whose rows stay on one side of every split (a user, a document, a conversation).",
     "data.template": "A file with a chat template (Jinja) instead of the base model's own; it is saved with the model.",
+    "data.fill_middle": "The share of source files that are learned with a gap to fill; `auto`: half of them in a folder of "
+    "source code where the tokenizer has the tokens for it, else none.",
     "data.learn": "Which assistant turns of a conversation are learned: `all` or the `last`; a message with weight 0 never is.",
     "method": "Which parameters train, and where new ones are put. The keys beside `kind` depend on it.",
     "method.kind": "One of full, lora, adapter, head, bitfit, ia3, prefix.",

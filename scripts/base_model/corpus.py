@@ -74,8 +74,8 @@ def build_corpus(work: Path) -> dict[str, Any]:
             **kept,
         }
     with (corpus / "rows.jsonl").open("w", encoding="utf-8") as stream:
-        for name, texts in row_texts().items():
-            report["data"][name] = {"licence": rows.LICENCES[name], **write(stream, texts, name, rows.LICENCES[name])}
+        for name, found in row_texts().items():
+            report["data"][name] = {"licence": rows.LICENCES[name], **write(stream, found, name, rows.LICENCES[name])}
             print(f"  {name}: {report['data'][name]}", flush=True)
     (work / "sources.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report

@@ -152,7 +152,7 @@ def samples(target: Path, pretrained: Path) -> dict[str, str]:
             text = prompt
             if folder == target:
                 turn = [{"role": "user", "content": prompt}]
-                text = tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+                text = str(tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
             ids = tokenizer(text, return_tensors="pt")
             out = model.generate(
                 **ids,
@@ -162,7 +162,7 @@ def samples(target: Path, pretrained: Path) -> dict[str, str]:
                 eos_token_id=ends,
                 pad_token_id=tokenizer.pad_token_id,
             )
-            found[prompt] = tokenizer.decode(out[0, ids.input_ids.shape[1] :], skip_special_tokens=True)
+            found[prompt] = str(tokenizer.decode(out[0, ids.input_ids.shape[1] :], skip_special_tokens=True))
     return found
 
 

@@ -75,7 +75,8 @@ def build_pretrain(work: Path, texts: int = TEXTS) -> dict[str, Any]:
 
 def _order(pool: list[tuple[str, str, int]]) -> list[tuple[str, str, int]]:
     """Scarce sources with their repetitions first, then the others at random."""
-    first, rest = [], []
+    first: list[tuple[str, str, int]] = []
+    rest: list[tuple[str, str, int]] = []
     for item in pool:
         times = next((times for name, times in REPEATED.items() if item[1].startswith(name)), 0)
         (first if times else rest).extend([item] * max(times, 1))

@@ -90,8 +90,12 @@ def tool_conversations(
         found = json.dumps({name.replace(" ", "_"): value for name, value in facts.items()})
         done = [call("find_restaurant", wanted, number), answer(found, number)]
         yield key, [*turns(ask.format(**wanted)), *done, {"role": "assistant", "content": text}], some(FIND)
-    plain = (("Hello", "Hello! How can I help you?"), ("Thank you", "You are welcome!"), ("Who are you?", "I am Luthier Nano, a small language model."),
-             ("What can you do?", "I can answer short questions and use the tools that you give me."))  # fmt: skip
+    plain = (
+        ("Hello", "Hello! How can I help you?"),
+        ("Thank you", "You are welcome!"),
+        ("Who are you?", "I am Luthier Nano, a small language model."),
+        ("What can you do?", "I can answer short questions and use the tools that you give me."),
+    )
     for _ in range(COUNT // 4):
         question, reply = random_.choice(plain)
         yield f"talk:{question}", turns(question, reply), some() or [WEATHER]

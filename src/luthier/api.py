@@ -87,7 +87,8 @@ def check(
         plain(data), task=task, columns=columns, group=group,
         validation=None if validation is None else plain(validation),
         test=None if test is None else plain(test),
-        encoder_for=encoder_for, renderer_for=renderer_of, max_length=max_length, findings_file=findings_file, like=like,
+        encoder_for=encoder_for, renderer_for=renderer_of, max_length=max_length, findings_file=findings_file,
+        like=like,
     )  # fmt: skip
 
 
@@ -132,17 +133,21 @@ def resume(path: str | Path, *, overrides: Iterable[str] = (), listener: Listene
 _RESUMABLE = {
     "train.epochs", "train.patience", "train.save_every_steps", "train.learning_rate", "train.head_learning_rate",
     "train.cache", "evaluate.baselines", "evaluate.bootstrap", "evaluate.metrics", "data.test",
+    "evaluate.graders", "evaluate.run_code", "evaluate.generate_rows", "evaluate.max_tokens",
 }  # fmt: skip
 
 
 def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool) -> Run:
     from luthier.evaluate.metric_names import check_metrics
     from luthier.evaluate.scorers import scorer_for
+    from luthier.language_proof import check_judging
     from luthier.proof import prove
     from luthier.train.run import train as train_weights
 
     began = clock.monotonic()
-    if recipe.task != "auto":
+    if recipe.task in LANGUAGE_TASKS or recipe.evaluate.graders:
+        check_judging(recipe)
+    elif recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
     try:
         trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume)

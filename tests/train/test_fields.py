@@ -186,12 +186,12 @@ def test_the_report_does_not_change_by_itself(shared: Any) -> None:
 
 
 ONLY_GENERATIVE = {
-    "data.template", "data.learn", "train.shared_prefix", "train.gradient_checkpointing", "evaluate.samples",
-    "evaluate.max_tokens",
+    "data.template", "data.learn", "data.fill_middle", "train.shared_prefix", "train.gradient_checkpointing",
+    "evaluate.samples", "evaluate.max_tokens",
 }  # fmt: skip
 """Flipped in test_language_run.py."""
 JUDGED = {"evaluate.generate_rows", "evaluate.run_code", "evaluate.graders"}
-"""Flipped where generative runs are judged: tests/evaluate/test_generation_evaluation.py, tests/test_language_proof.py."""
+"""Flipped where generative runs are judged: tests/evaluate/test_generation_proof.py."""
 
 
 def test_every_key_has_an_entry() -> None:

@@ -11,12 +11,14 @@ import pytest
 import torch
 from tiny_causal import tiny_causal
 from toy import Crash, equal, losses, state
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier.core.errors import TrainingError
+from luthier.core.errors import DataError, TrainingError
 from luthier.core.events import Event
 from luthier.core.recipe import Recipe
 from luthier.evaluate.scorers import scorer_for
 from luthier.models.chat_tokenizer import load_chat_tokenizer
+from luthier.models.quiet import quiet
 from luthier.train.run import Trained, new_run, train
 
 WORDS = ("red", "green", "blue", "one", "two", "three")
@@ -42,6 +44,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     settings = json.loads((folder / "base" / "tokenizer_config.json").read_text())
     settings["model_max_length"] = 512
     (folder / "base" / "tokenizer_config.json").write_text(json.dumps(settings))
+    with quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+        marks = ["<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": marks})
+        model = AutoModelForCausalLM.from_pretrained(folder / "base")
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        model.save_pretrained(folder / "gaps")
+        tokenizer.save_pretrained(folder / "gaps")
     _chat(folder / "train.jsonl", 18)
     _chat(folder / "held.jsonl", 6)
     texts = [f"{w} and {w} " * 25 for w in WORDS] + [f"{w} {n}" for w in WORDS for n in (7, 8, 9)]
@@ -63,7 +73,8 @@ def _recipe(place: Path, out: Path, **changes: Any) -> Recipe:
 
 def _train(recipe: Recipe, heard: list[Event] | None = None, **options: Any) -> Trained:
     found: list[Event] = [] if heard is None else heard
-    return train(recipe, options.pop("run", None) or new_run(recipe), scorer_for=scorer_for, listener=found.append, **options)
+    run = options.pop("run", None) or new_run(recipe)
+    return train(recipe, run, scorer_for=scorer_for, listener=found.append, **options)
 
 
 def test_a_run_learns_passes_every_gate_and_shows_samples(place: Path, tmp_path: Path) -> None:
@@ -122,27 +133,31 @@ def _tokens(trained: Trained) -> int:
 SEES: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Trained], Any]]] = {
     "data.template": ({}, {"data.template": "<template>"}, lambda t: losses(t.run)),
     "data.learn": ({"data.train": "<turns>"}, {"data.learn": "last"}, lambda t: t.notes["trained_tokens_share"]),
+    "data.fill_middle": ({"task": "complete", "data.train": "<plain>", "data.validation": 0.2, "model": "<gaps>"},
+                         {"data.fill_middle": 0.9}, _tokens),
     "train.shared_prefix": ({}, {"train.shared_prefix": False}, lambda t: t.runner.saved),
     "train.gradient_checkpointing": ({}, {"train.gradient_checkpointing": True}, lambda t: t.runner.forward.way),
     "train.truncate": ({"train.max_length": 30, "task": "complete", "data.train": "<plain>", "data.validation": 0.2,
                         "train.truncate": "end"}, {"train.truncate": "split"}, _tokens),
     "evaluate.samples": ({}, {"evaluate.samples": 2}, lambda t: t.run.events_jsonl.read_text().count('"sample"')),
-    "evaluate.max_tokens": ({}, {"evaluate.max_tokens": 1}, lambda t: [
-        line for line in t.run.events_jsonl.read_text().splitlines() if '"sample"' in line][0].split('"output"')[1]),
+    "evaluate.max_tokens": ({}, {"evaluate.max_tokens": 1}, lambda t: next(
+        line for line in t.run.events_jsonl.read_text().splitlines() if '"sample"' in line).split('"output"')[1]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", SEES)
 def test_flipping_a_key_changes_something(place: Path, tmp_path: Path, key: str) -> None:
     on, to, sees = SEES[key]
-    template = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ': ' + m['content'] + '<|im_end|>' }}{% endfor %}"
+    template = "{% for m in messages %}{{ '<|im_start|>' + m['role'] + ': ' + m['content'] + '<|im_end|>' }}"
+    template += "{% endfor %}"
     template += "{% if add_generation_prompt %}{{ '<|im_start|>assistant: ' }}{% endif %}"
     (tmp_path / "own.jinja").write_text(template)
     turns = json.loads((place / "train.jsonl").read_text().splitlines()[0])
     longer = {"messages": [*turns["messages"], *turns["messages"][1:]]}
-    (tmp_path / "turns.jsonl").write_text("".join(json.dumps(longer).replace("row 0", f"row {i}") + "\n" for i in range(12)))
+    lines = (json.dumps(longer).replace("row 0", f"row {i}") for i in range(12))
+    (tmp_path / "turns.jsonl").write_text("\n".join(lines) + "\n")
     stands = {"<template>": str(tmp_path / "own.jinja"), "<turns>": str(tmp_path / "turns.jsonl"),
-              "<plain>": str(place / "plain.jsonl")}  # fmt: skip
+              "<plain>": str(place / "plain.jsonl"), "<gaps>": str(place / "gaps")}  # fmt: skip
     seen = []
     for changes in (on, {**on, **to}):
         plain = {k: stands.get(v, v) if isinstance(v, str) else v for k, v in changes.items()}
@@ -189,7 +204,7 @@ def test_packed_neighbours_that_see_each_other_stop_the_run(place: Path, tmp_pat
 def test_a_conversation_that_teaches_nothing_is_refused(place: Path, tmp_path: Path) -> None:
     """G2."""
     silent = _chat(tmp_path / "silent.jsonl", 6, weight=0)
-    with pytest.raises(Exception, match="weight|learn"):
+    with pytest.raises(DataError, match="weight"):
         _train(_recipe(place, tmp_path, **{"data.train": silent}))
 
 
@@ -197,4 +212,5 @@ def test_loss_is_the_same_with_and_without_shared_prefixes(place: Path, tmp_path
     shared = _train(_recipe(place, tmp_path))
     apart = _train(_recipe(place, tmp_path, **{"train.shared_prefix": False}))
     assert losses(shared.run) == pytest.approx(losses(apart.run), rel=1e-4)
-    assert all(torch.allclose(a, b, atol=1e-3) for a, b in zip(state(shared).values(), state(apart).values(), strict=True))
+    pairs = zip(state(shared).values(), state(apart).values(), strict=True)
+    assert all(torch.allclose(a, b, atol=1e-3) for a, b in pairs)

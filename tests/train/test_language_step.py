@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from models.tiny_causal import tiny_causal
 from numpy.typing import NDArray
 
 from luthier.core.recipe import FreezeSpec, FullMethod, HeadMethod, LoraMethod
@@ -17,7 +18,6 @@ from luthier.models.catalogue import locate
 from luthier.models.causal_model import CausalModel
 from luthier.train.collate import collate
 from luthier.train.language_step import LanguageForward, LanguageRunner
-from models.tiny_causal import tiny_causal
 
 ROWS = 6
 
@@ -104,7 +104,8 @@ def test_an_epoch_of_steps_learns(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW([p for _, p in runner.named()], lr=2e-2)
     losses = []
     for _ in range(20):
-        losses.append(runner.backward([collate(table, part, True) for part in runner.cut(np.arange(ROWS), table.lengths)]))
+        parts = runner.cut(np.arange(ROWS), table.lengths)
+        losses.append(runner.backward([collate(table, part, True) for part in parts]))
         optimizer.step()
         runner.zero_grad()
     assert losses[-1] < 0.9 * losses[0]

@@ -38,7 +38,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validation", metavar="FILE", help="validation data, checked for leaks")
     parser.add_argument("--test", metavar="FILE", help="test data, checked for leaks")
     parser.add_argument("--group", metavar="COLUMN", help="rows of one group must stay in one split")
-    parser.add_argument("--model", metavar="M", help="whose tokens are counted (minilm; none for chat and complete)")
+    parser.add_argument(
+        "--model", metavar="M", help="whose tokens are counted (minilm; luthier-nano for chat and complete)"
+    )
     parser.add_argument("--max-length", type=int, metavar="N", help="tokens per text (from the data)")
     parser.add_argument(
         "--findings",

@@ -73,7 +73,7 @@ def evaluation_text(data: dict[str, Any]) -> str:
         parts.append(f"train loss {data['train_loss']:.3f}")
     if data.get("validation_loss") is not None:
         parts.append(f"validation loss {data['validation_loss']:.3f}")
-    if data.get("metric") is not None:
+    if data.get("metric") is not None and data.get("metric_name") != "loss":  # that is said already
         parts.append(f"{data.get('metric_name', 'metric')} {data['metric']:.3f}")
     best = " (best so far)" if data.get("best") else ""
     epoch = data.get("epoch")

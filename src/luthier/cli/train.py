@@ -32,7 +32,9 @@ Ctrl-C saves the state and says how to go on. docs/recipe.md explains every key.
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
     parser.add_argument("recipe", nargs="?", metavar="RECIPE.yaml", help="what to train and how")
-    parser.add_argument("--model", metavar="M", help="catalogue name, folder or hub id (minilm)")
+    parser.add_argument(
+        "--model", metavar="M", help="catalogue name, folder or hub id (minilm; luthier-nano for chat and complete)"
+    )
     parser.add_argument(
         "--data",
         action="append",
@@ -42,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--validation", metavar="SHARE|FILE", help="held back while training (0.1)")
     parser.add_argument("--test", metavar="FILE", help="judges the result; never seen in training")
-    parser.add_argument("--task", metavar="T", help="classify, regress or extract")
+    parser.add_argument("--task", metavar="T", help="classify, regress, extract, chat or complete")
     parser.add_argument("--method", metavar="M", help="full, lora, adapter, head, bitfit, ia3 or prefix (full)")
     parser.add_argument(
         "--set",

@@ -51,6 +51,8 @@ class DataSpec(_Strict):
     """Column whose rows must stay on one side of every split (a user, a document, a conversation)."""
     template: str | None = None
     """A file with a chat template (Jinja) instead of the base model's own; it goes with the model."""
+    fill_middle: Fraction | Auto = "auto"
+    """Share of source files that are learned as fill-in-the-middle samples (Bavarian et al. 2022)."""
     learn: Literal["all", "last"] = "all"
     """Which assistant turns of a conversation are learned, besides each message's own weight."""
 

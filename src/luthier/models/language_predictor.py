@@ -59,7 +59,8 @@ class LanguageModel:
         """The model of a run folder or a model folder; device auto takes a GPU where there is one."""
         model, folder, settings = load_causal_run(model_folder(path), precision=precision)
         tokenizer = saved_tokenizer(folder, model.config)
-        return cls(model.to(_device(device)), tokenizer, renderer_for(model.task, tokenizer), settings)
+        renderer = renderer_for(model.task, tokenizer, None, settings.get("learn", "all"))
+        return cls(model.to(_device(device)), tokenizer, renderer, settings)
 
     @classmethod
     def load_base(

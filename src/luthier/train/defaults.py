@@ -96,6 +96,7 @@ def resolve(
             remedy="Use end, start or drop.",
             param="train.truncate",
         )
+    choose("data.fill_middle", recipe.data.fill_middle, 0.0, "only source code has gaps to fill")
     choose("train.shared_prefix", spec.shared_prefix, False, "only generative tasks share beginnings")
     choose("evaluate.baselines", recipe.evaluate.baselines, ["majority", "tfidf", "frozen"], "what a model must beat")
     pooling = choose_pooling(source, task)

@@ -56,7 +56,8 @@ def resolve(
             remedy=f"Set it to {context} or less.",
             param="train.max_length",
         )
-    limit = choose("train.max_length", spec.max_length, min(context, max(16, longest)), f"the longest row has {longest}")
+    enough = min(context, max(16, longest))
+    limit = choose("train.max_length", spec.max_length, enough, f"the longest row has {longest} tokens")
     over = int((lengths > limit).sum())
     policy, reason = ("split", "plain text goes on in the next piece") if task == "complete" else (
         "drop", "half an answer would be learned as a whole one")  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
+from luthier.core.errors import RecipeError
 from luthier.core.events import Event
 from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
@@ -56,7 +57,12 @@ def assemble(
     if recipe.data.template is not None:
         with open_bytes(recipe.data.template) as handle:
             template = handle.read().decode("utf-8")
-    renderer = renderer_for(prepared.task, tokenizer, template, recipe.data.learn)
+    recipe, gaps = _fill_middle(recipe, prepared, tokenizer)
+    assert not isinstance(recipe.data.fill_middle, str)
+    renderer = renderer_for(
+        prepared.task, tokenizer, template, recipe.data.learn, fim_rate=recipe.data.fill_middle,
+        seed=recipe.train.seed,
+    )  # fmt: skip
     config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
     lengths = language_lengths(prepared.train, renderer)
     text_config = config.get_text_config()
@@ -64,7 +70,7 @@ def assemble(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
         context=tokenizer.max_length,
     )  # fmt: skip
-    warnings = settle(resolved, reasons, run, prepared, source, listener)
+    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
@@ -105,6 +111,27 @@ def assemble(
         warnings,
         notes,
     )
+
+
+def _fill_middle(
+    recipe: Recipe, prepared: Prepared, tokenizer: HuggingChatTokenizer
+) -> tuple[Recipe, dict[str, str]]:
+    """`data.fill_middle` settled, and its reason where it was `auto`."""
+    able = prepared.task == "complete" and TextRenderer(tokenizer).fim is not None
+    rate = recipe.data.fill_middle
+    if rate == "auto":
+        code = prepared.train.dataset.is_code
+        chosen = 0.5 if able and code else 0.0
+        why = "a folder of source code" if code else "this is no folder of source code"
+        why += "" if able else "; the tokenizer has no marks for gaps"
+        return recipe.replace(**{"data.fill_middle": chosen}), {"data.fill_middle": f"auto: {why}"}
+    if rate and not able:
+        raise RecipeError(
+            f"data.fill_middle is {rate:g}, and this base's tokenizer has no marks for gaps (or the task is chat).",
+            remedy="Leave it out, or choose a base for code.",
+            param="data.fill_middle",
+        )
+    return recipe, {}
 
 
 def _seen(table: TokenTable, forward: LanguageForward, notes: dict[str, Any]) -> str:

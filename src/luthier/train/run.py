@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError
 from luthier.core.events import Event, Listener

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from luthier.data.checks.base import plural
-from luthier.data.checks.language import NAMES
 from luthier.data.checks.conversation_preview import Stretch, preview_text
+from luthier.data.checks.language import NAMES
 from luthier.data.checks.report import CheckReport, CodeSummary
 from luthier.data.checks.turns import describe_turns
 

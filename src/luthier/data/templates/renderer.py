@@ -141,10 +141,18 @@ class ChatRenderer:
 
 
 def renderer_for(
-    task: str, tokenizer: ChatTokenizer, template: str | None = None, learn: Learn = "all"
+    task: str,
+    tokenizer: ChatTokenizer,
+    template: str | None = None,
+    learn: Learn = "all",
+    *,
+    fim_rate: float = 0.0,
+    seed: int = 0,
 ) -> ChatRenderer | TextRenderer:
-    """The renderer of task chat or complete; a base that continues text has no template."""
-    return ChatRenderer(tokenizer, template, learn) if task == "chat" else TextRenderer(tokenizer)
+    """The renderer of task chat or complete; a base that continues text has no template, and only it fills gaps."""
+    if task == "chat":
+        return ChatRenderer(tokenizer, template, learn)
+    return TextRenderer(tokenizer, fim_rate=fim_rate, seed=seed)
 
 
 def _conversation(sample: Sample) -> Conversation:

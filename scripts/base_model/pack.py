@@ -29,7 +29,7 @@ CHAT_PROMPTS = (
     "What is 12 + 30?",
     "Who won the game last night?",
 )
-"""Fixed before the model was trained; the card shows what it answers, good or bad."""
+"""Fixed before any answer of the model was seen; the card shows what it answers, good or bad."""
 
 
 def pack(work: Path, pretrained: Path, chat: Path, target: Path = TARGET) -> dict[str, str]:
@@ -118,7 +118,7 @@ def _stage_log(run: Path) -> dict[str, Any]:
     data = json.loads((run / "data.json").read_text("utf-8"))
     return {
         "train_rows": data["rows"]["train"],
-        "data_sha256": data["sha256"],
+        "files": [{"bytes": item["bytes"], "sha256": item["sha256"]} for item in data["train"]],
         "steps": steps[-1]["step"],
         "tokens": sum(row["tokens"] for row in steps),
         "started": steps[0]["created_at"],
@@ -173,12 +173,12 @@ def card(work: Path, pretrained: Path, chat: Path, parameters: int, worst: float
         "# luthier-nano",
         "",
         f"A Llama-architecture language model with {parameters:,} parameters, a byte-level vocabulary of 4,096 tokens and"
-        " a context of 1,024. It was trained from random weights by Luthier's own engine on a CPU with `make base-model`,"
+        " a context of 1,024. It was trained from random weights by Luthier's own engine on a CPU (`scripts/base_model`, `make base-model`),"
         " so that fine-tuning a generative model needs no download.",
         "",
         "## What it is for",
-        "A start for fine-tuning on one narrow task, for tests and for teaching. It writes short English in the style of"
-        " manuals, dictionaries and short answers, and it knows the chat format with system, user, assistant and tool turns.",
+        "A start for fine-tuning on one narrow task, for tests and for teaching. It was trained to write short English in the style of"
+        " manuals, dictionaries and short answers, and to follow the chat format with system, user, assistant and tool turns; the samples below show how far that goes.",
         "",
         "## Limits",
         "- It is thousands of times smaller than the models people chat with. It knows few facts, and most long answers are wrong.",
@@ -209,7 +209,7 @@ def card(work: Path, pretrained: Path, chat: Path, parameters: int, worst: float
         " set was trained on, since its trainset is not in the shared folder.",
         "",
         "## Samples",
-        "Prompts were fixed before training; the most likely token each time, repetition penalty 1.1, at most 60 tokens, not chosen.",
+        "Prompts were fixed before any answer was seen; the most likely token each time, repetition penalty 1.1, at most 60 tokens, not chosen.",
         "",
         "After the first stage (plain text):",
         "",

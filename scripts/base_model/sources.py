@@ -82,7 +82,7 @@ PACKAGES: tuple[Package, ...] = (
         for name in _CAMPAIGNS
     ),
     Package("wordnet-base", "WordNet-3.0", "wordnet", ("usr/share/wordnet/data.*",), 3_600_000),
-    Package("dict-gcide", "GPL-3.0-or-later", "gcide", ("usr/share/dictd/gcide.dict.dz",), 3_000_000),
+    Package("dict-gcide", "GPL-2.0-or-later", "gcide", ("usr/share/dictd/gcide.dict.dz",), 3_000_000),
     Package("dict-foldoc", "GFDL-1.2-or-later", "foldoc", ("usr/share/dictd/foldoc.dict.dz",), 1_200_000),
     Package("dict-jargon", "public domain", "foldoc", ("usr/share/dictd/jargon.dict.dz",), 900_000),
 )  # fmt: skip

@@ -79,7 +79,8 @@ def blank_model(folder: Path) -> int:
     from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    end, turn_end, pad = (int(tokenizer.convert_tokens_to_ids(token)) for token in (END, TURN_END, PAD))
+    vocabulary = tokenizer.get_vocab()
+    end, turn_end, pad = (vocabulary[token] for token in (END, TURN_END, PAD))
     config = LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=256,

@@ -105,6 +105,7 @@ def test_dictionary_entries_become_sentences(script, tmp_path: Path) -> None:
     assert list(glosses.gcide_sentences(gcide, frozenset())) == []
 
 
+@pytest.mark.slow
 @needs_data
 def test_no_test_row_and_no_reserved_subject_is_learned(script) -> None:
     pytest.importorskip("selectolax")

@@ -66,7 +66,7 @@ def build_chat(work: Path) -> dict[str, int]:
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as stream:
             for item in pool:
                 messages = item.messages
-                question = json.dumps(messages[:-1])
+                question = re.sub(r"call_\d+|[^a-z0-9]+", " ", json.dumps(messages[:-1]).lower())
                 if held and question in asked:
                     continue  # greetings are the same everywhere
                 asked.add(question)

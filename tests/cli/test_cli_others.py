@@ -58,7 +58,7 @@ def test_no_runs_yet(luthier, here):
 @pytest.fixture
 def two_runs(api, luthier, data_csv):
     for out in ("a", "b"):
-        luthier("train", "--data", data_csv, "--out", out)
+        luthier("train", "--model", "minilm", "--data", data_csv, "--out", out)
     return [str(Path(out) / "20260102-101500-fake") for out in ("a", "b")]
 
 

@@ -198,8 +198,9 @@ def test_code_is_checked_as_text(tmp_path):
     assert "def" in shown(report)
 
 
-def test_the_api_counts_no_tokens_of_an_encoder_for_chats(tmp_path):
+def test_the_api_counts_the_tokens_of_a_generative_base_for_chats(tmp_path):
     report = api_check(write(tmp_path, [chat(k) for k in range(12)]), like="openai")
     assert report.ok
-    assert "tokens" not in report.stats["lengths"]
+    assert report.stats["lengths"]["tokens"]["max_length"] == 1024  # luthier-nano's, not an encoder's 512
+    assert 0 < report.stats["lengths"]["tokens"]["learned_share"] < 1
     assert report.sample["target"]["messages"][1]["role"] == "user"

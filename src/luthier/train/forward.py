@@ -108,6 +108,11 @@ class Forward:
         return hidden[mask.bool()].float().cpu()
 
     @property
+    def targets_per_token(self) -> bool:
+        """Whether a batch's targets belong to tokens (else to rows)."""
+        return self.model.task == "extract"
+
+    @property
     def cached_per_token(self) -> bool:
         """Whether a cached row has one vector per token (else one per row)."""
         return self.boundary < len(self.model.layers) or self.model.task == "extract"

@@ -46,6 +46,7 @@ class LanguageForward:
 
     vocabulary: Any = None
     cached_per_token = True
+    targets_per_token = True
 
     def __init__(self, model: CausalModel, *, share: bool | str = "auto", stream: bool = True) -> None:
         self.model = model

@@ -106,7 +106,7 @@ class TrunkCache:
         with durable.atomic_folder(folder) as temporary:
             array = durable.create_array(temporary / "vectors.npy", shape)
             for rows in plan_inference(table.lengths, batch_size, max_tokens):
-                vectors = forward.at_boundary(collate(table, rows, per_token=forward.model.task == "extract"))
+                vectors = forward.at_boundary(collate(table, rows, per_token=forward.targets_per_token))
                 index = flat_index(table.starts, rows) if forward.cached_per_token else rows
                 array[index] = vectors.numpy()
                 done += len(rows)

@@ -25,11 +25,18 @@ _HUB_TIMEOUT_SECONDS = 10.0
 
 Kind = Literal["encoder", "generative"]
 
-NANO_FILES: dict[str, str] = {}
+NANO_FILES: dict[str, str] = {
+    "model.safetensors": "a07a8220be577439c2b0debedcdc9a6dbda59285f11350a798b739df89eabd28",
+    "config.json": "442aa713e83b79f44ecda08525a00f4632f420f5f68b20b97f9440d6145e3227",
+    "tokenizer.json": "2bab57267c8b11f89a172aec30d974fc6bcc85d2c3ce3e6841f7f433cbd01366",
+    "tokenizer_config.json": "719bb2a4724a2d6c284c768ceb2c085551cad1ac060004d9630e9fb589e37d9c",
+    "chat_template.jinja": "798260a15fd2098e265e1a9110c81838079fd8ea7ada47e8be268aa8fc774032",
+    "generation_config.json": "8b5c2c75146b1d701d02ec9ebfabdd3b68b6f79d74896c1a86d545fd2762ffb3",
+}
 """sha256 of every file of luthier-nano that is verified when it is loaded; `make base-model` prints them."""
-NANO_PARAMETERS = 0
+NANO_PARAMETERS = 5_180_672
 NANO_CONTEXT = 1024
-NANO_HIDDEN = 0
+NANO_HIDDEN = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,9 @@ from luthier.core.errors import RecipeError
 def flow(value: Any) -> str:
     """`value` as YAML on one line."""
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...").strip()
+    if not text.replace("\n", "").isprintable():  # a blank of another kind, or a mark that YAML takes for a line's end
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return text.removesuffix("\n").removesuffix("\n...").strip(" \n")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def _gradients(runner: LanguageRunner, table: TokenTable, parts: list[NDArray[np
     loss = runner.backward([collate(table, part, per_token=True) for part in parts])
     flat = torch.cat([p.grad.flatten() for _, p in runner.named() if p.grad is not None])
     runner.zero_grad()
+    runner.facts()  # the step is made
     return loss, flat
 
 

@@ -257,6 +257,25 @@ def sweep(folder: Path, *, older_than_seconds: float = 0.0) -> None:
                     path.unlink()
 
 
+def forget_least_used(folder: Path, *, keep: Path, most_bytes: int, abandoned_seconds: float) -> None:
+    """Of the caches in `folder`, one folder each, remove the least recently used above `most_bytes` in all.
+
+    `keep` stays and counts. What a crash left goes after `abandoned_seconds`; a younger one may be another
+    run's, which is writing it now.
+    """
+    sweep(folder, older_than_seconds=abandoned_seconds)
+    others = [path for path in folder.iterdir() if path.is_dir() and path != keep]
+    total = _folder_bytes(keep)
+    for path in sorted(others, key=lambda path: -path.stat().st_mtime):
+        total += _folder_bytes(path)
+        if total > most_bytes:
+            remove_tree(path)
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
 def free_bytes(folder: Path) -> int:
     """Free space in bytes on the volume that holds `folder` (or its nearest existing parent)."""
     while not folder.exists():

@@ -60,24 +60,11 @@ def cached_language_table(key_parts: Sequence[Any], make: Callable[[], TokenTabl
                 np.save(buffer, array, allow_pickle=False)
                 durable.write_bytes(temporary / f"{name}.npy", buffer.getvalue())
             durable.write_json(temporary / "counts.json", {name: int(getattr(table, name)) for name in _COUNTS})
-        _forget_old(folder, keep=target)
+        durable.forget_least_used(
+            folder, keep=target, most_bytes=KEEP_BYTES, abandoned_seconds=ABANDONED_SECONDS
+        )
     else:
         durable.touch(target)
     found = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     counts = json.loads((target / "counts.json").read_text(encoding="utf-8"))
     return TokenTable(**found, **counts, references=[], encoded=[], texts=[])
-
-
-def _forget_old(folder: Path, keep: Path) -> None:
-    """Remove the least recently used tables above `KEEP_BYTES`."""
-    durable.sweep(folder, older_than_seconds=ABANDONED_SECONDS)
-    tables = [path for path in folder.iterdir() if path.is_dir() and path != keep]
-    total = _bytes(keep)
-    for path in sorted(tables, key=lambda path: -path.stat().st_mtime):
-        total += _bytes(path)
-        if total > KEEP_BYTES:
-            durable.remove_tree(path)
-
-
-def _bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.npy"))

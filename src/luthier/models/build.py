@@ -56,7 +56,7 @@ def build(
             remedy="Use head.pooling: stock (or auto).",
             param="head.pooling",
         )
-    config = _config(source)
+    config = read_config(source)
     family = family_of(config, str(source.path))
     outputs = bio_labels(labels) if task == "extract" else list(labels)
     # a key that stands in no file (DeBERTa's cls_dropout) is no attribute either
@@ -73,11 +73,11 @@ def build(
             config.label2id = {name: index for index, name in enumerate(outputs)}
             config.problem_type = _problem_type(task, several_labels)
             auto: Any = AutoModelForTokenClassification if task == "extract" else AutoModelForSequenceClassification
-            backbone, drawn = _load(auto, source, config, from_scratch, {})
+            backbone, drawn = load_backbone(auto, source, config, from_scratch, {})
             head = None
         else:
             kwargs = {"add_pooling_layer": False} if family.optional_pooler else {}
-            backbone, drawn = _load(AutoModel, source, config, from_scratch, kwargs)
+            backbone, drawn = load_backbone(AutoModel, source, config, from_scratch, kwargs)
             head = LinearHead(config.hidden_size, len(outputs), own_dropout if dropout is None else dropout)
         model = TaskModel(
             backbone,
@@ -97,7 +97,8 @@ def build(
     return model
 
 
-def _config(source: BaseSource) -> Any:
+def read_config(source: BaseSource) -> Any:
+    """The base's transformers configuration; `ModelError` where it cannot be used."""
     try:
         with quiet():
             return AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
@@ -111,7 +112,7 @@ def _config(source: BaseSource) -> Any:
         ) from error
 
 
-def _load(
+def load_backbone(
     auto: Any, source: BaseSource, config: Any, from_scratch: bool, kwargs: dict[str, Any]
 ) -> tuple[Any, set[str]]:
     """The backbone, and the tensors that were drawn anew: only the head may be missing from the file."""

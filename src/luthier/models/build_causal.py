@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from luthier.core.errors import ModelError
 from luthier.models.base_source import BaseSource
-from luthier.models.build import _config, _load
+from luthier.models.build import load_backbone, read_config
 from luthier.models.causal_attention import ATTENTION
 from luthier.models.causal_families import causal_family_of
 from luthier.models.causal_model import CausalModel
@@ -32,14 +32,14 @@ def build_causal(
     left as it was. Raises `ModelError` for an encoder, for a family that Luthier does not know, and
     when the weights cannot be read or are not whole.
     """
-    config = _config(source)
+    config = read_config(source)
     family = causal_family_of(config, source.name, str(source.path))
     for key in family.dropouts:
         setattr(config, key, dropout)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         kwargs = {"attn_implementation": ATTENTION}
-        backbone, drawn = _load(AutoModelForCausalLM, source, config, from_scratch, kwargs)
+        backbone, drawn = load_backbone(AutoModelForCausalLM, source, config, from_scratch, kwargs)
     if drawn:  # an encoder's head may be new, an output matrix may not
         raise ModelError(
             f"its weights lack the output matrix ({', '.join(sorted(drawn)[:3])}): it was not saved as a "

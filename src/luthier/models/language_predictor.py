@@ -16,7 +16,7 @@ from luthier.core.generation import Generation, Likelihood, Piece, Sampling
 from luthier.core.predictor import Prediction
 from luthier.data.samples import Sample
 from luthier.data.templates import ChatRenderer, Rendered, TextRenderer, renderer_for
-from luthier.models.build import _config
+from luthier.models.build import read_config
 from luthier.models.build_causal import build_causal
 from luthier.models.catalogue import locate
 from luthier.models.causal_families import causal_family_of
@@ -74,7 +74,7 @@ class LanguageModel:
     ) -> Self:
         """An untuned base by catalogue name, folder or hub id; task None: chat where it has a chat template."""
         source = locate(name, revision=revision)
-        causal_family_of(_config(source), source.name, str(source.path))  # an encoder's tokenizer is no clear error
+        causal_family_of(read_config(source), source.name, str(source.path))  # an encoder's tokenizer is no clear error
         tokenizer = load_chat_tokenizer(source.path)
         task = task or ("complete" if tokenizer.chat_template is None else "chat")
         model = build_causal(source, task=task, precision=precision).eval()

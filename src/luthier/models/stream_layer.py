@@ -15,17 +15,6 @@ from torch.nn import functional
 from luthier.models.stream_linear import FusedLinear, LinearPart
 
 
-def _part(module: Any) -> LinearPart:
-    """A stock linear layer or PEFT's LoRA layer around one."""
-    if isinstance(module, nn.Linear):
-        return LinearPart(module.weight, module.bias)  # type: ignore[arg-type]
-    base = module.get_base_layer()
-    name = module.active_adapters[0]
-    return LinearPart(
-        base.weight, base.bias, module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Norm:
     module: nn.LayerNorm
@@ -53,13 +42,13 @@ class Layer:
     def __init__(self, block: Any, heads: int) -> None:
         attention = block.attention
         self.heads = heads
-        query, key, value = (_part(m) for m in (attention.self.query, attention.self.key, attention.self.value))
+        query, key, value = (LinearPart.of(m) for m in (attention.self.query, attention.self.key, attention.self.value))
         self.qkv = FusedLinear([query, key, value])
         self.q, self.kv = FusedLinear([query]), FusedLinear([key, value])
-        self.out = FusedLinear([_part(attention.output.dense)])
+        self.out = FusedLinear([LinearPart.of(attention.output.dense)])
         self.norm1 = _Norm(attention.output.LayerNorm)
-        self.up = FusedLinear([_part(block.intermediate.dense)])
-        self.down = FusedLinear([_part(block.output.dense)])
+        self.up = FusedLinear([LinearPart.of(block.intermediate.dense)])
+        self.down = FusedLinear([LinearPart.of(block.output.dense)])
         self.norm2 = _Norm(block.output.LayerNorm)
         self.trained = [
             *self.qkv.trained, *self.out.trained, *self.norm1.trained,

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from luthier.core.errors import RecipeError
@@ -14,6 +12,7 @@ from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.text import TextEncoder
 from luthier.models.base_source import BaseSource
 from luthier.models.build import choose_pooling
+from luthier.train.choices import Choices, check_max_length
 
 # Peak rates that reach the best validation score untouched on the data sets of docs/log.md.
 _RATES = {
@@ -44,15 +43,7 @@ def resolve(
     """(the recipe without `auto`, reasons by dotted key). `lengths` are tokens per training row."""
     kind = recipe.method.kind
     rows = len(lengths)
-    changes: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-
-    def choose(key: str, current: Any, value: Any, reason: str) -> Any:
-        if current == "auto":
-            changes[key], reasons[key] = value, f"auto: {reason}"
-            return value
-        return current
-
+    choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
     spec = recipe.train
     small = 8 if rows < 200 else 16 if rows < 2000 else 32
@@ -75,19 +66,11 @@ def resolve(
     )
     limit = encoder.max_length - reserved_positions
     longest = int(lengths.max())
-    if isinstance(spec.max_length, int) and spec.max_length > limit:
-        raise RecipeError(
-            f"train.max_length is {spec.max_length}, and {source.name} reads at most {limit} tokens.",
-            remedy=f"Set it to {limit} or less.",
-            param="train.max_length",
-        )
+    check_max_length(recipe, limit, source.name)
     length = min(limit, max(16, math.ceil(longest * 1.1 / 8) * 8))
     over = f"; {int((lengths > limit).sum())} rows are longer than the base can read" if longest > limit else ""
     choose("train.max_length", spec.max_length, length, f"the longest row has {longest} tokens{over}")
-    gpu = torch.cuda.is_available()
-    bf16 = gpu and torch.cuda.is_bf16_supported()
-    precision = "bf16" if bf16 else "fp32"
-    choose("train.precision", spec.precision, precision, "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest")
+    choose.precision()
     choose("train.dropout", spec.dropout, 0.0, "short fine-tuning is regularised by stopping early (docs/log.md)")
     choose("train.truncate", spec.truncate, "end", "the beginning of a text says most")
     if spec.truncate == "split":
@@ -103,4 +86,4 @@ def resolve(
     fits = "a sentence encoder, which was trained with it" if pooling != "stock" else "the architecture's own head"
     choose("head.pooling", recipe.head.pooling, pooling, fits)
     choose("head.dropout", recipe.head.dropout, 0.1, "the usual value for a classification head")
-    return recipe.replace(**changes), reasons
+    return choose.settled()

@@ -18,9 +18,8 @@ from luthier.models.build import build, choose_pooling
 from luthier.models.tokenizer import Tokenizer
 from luthier.train.collate import collate
 from luthier.train.forward import Forward
+from luthier.train.preflight import MAX_TOKENS
 from luthier.train.trunk_cache import TrunkCache
-
-_MAX_TOKENS = 16_384
 
 
 class FrozenEncoder:
@@ -50,7 +49,7 @@ class FrozenEncoder:
         if len(table) > 1024:
             cache = TrunkCache.open(
                 self._forward, table, base={"sha256": self._source.sha256, "scratch_seed": None}, batch_size=64,
-                max_tokens=_MAX_TOKENS,
+                max_tokens=MAX_TOKENS,
             )  # fmt: skip
         if cache is not None:
             return cache.rows(everything).numpy()

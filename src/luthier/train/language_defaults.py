@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import Recipe
 from luthier.models.base_source import BaseSource
+from luthier.train.choices import Choices, check_max_length
 
 _WIDTH = 512
 _FULL_RATE = 3e-4
@@ -30,15 +29,7 @@ def resolve(
     Without Regret", Schulman et al. 2025).
     """
     kind, rows, spec = recipe.method.kind, len(lengths), recipe.train
-    changes: dict[str, Any] = {}
-    reasons: dict[str, str] = {}
-
-    def choose(key: str, current: Any, value: Any, reason: str) -> Any:
-        if current == "auto":
-            changes[key], reasons[key] = value, f"auto: {reason}"
-            return value
-        return current
-
+    choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
     batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
     steps = math.ceil(rows / (batch * spec.accumulate))
@@ -50,12 +41,7 @@ def resolve(
     rate = choose("train.learning_rate", spec.learning_rate, rate, f"{why} ({kind})")
     choose("train.head_learning_rate", spec.head_learning_rate, rate, "there is no new head")
     longest = int(lengths.max())
-    if isinstance(spec.max_length, int) and spec.max_length > context:
-        raise RecipeError(
-            f"train.max_length is {spec.max_length}, and {source.name} reads at most {context} tokens.",
-            remedy=f"Set it to {context} or less.",
-            param="train.max_length",
-        )
+    check_max_length(recipe, context, source.name)
     enough = min(context, max(16, longest))
     limit = choose("train.max_length", spec.max_length, enough, f"the longest row has {longest} tokens")
     over = int((lengths > limit).sum())
@@ -68,13 +54,10 @@ def resolve(
             remedy="Use drop, or start (keeps the end, with its last answers).",
             param="train.truncate",
         )
-    gpu = torch.cuda.is_available()
-    bf16 = gpu and torch.cuda.is_bf16_supported()
-    choose("train.precision", spec.precision, "bf16" if bf16 else "fp32",
-           "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest")  # fmt: skip
+    choose.precision()
     choose("train.dropout", spec.dropout, 0.0, "generative bases are trained without")
     choose("train.shared_prefix", spec.shared_prefix, kind != "prefix", "used in the steps where it saves 5 % or more")
     choose("head.pooling", recipe.head.pooling, "stock", "the base's own output layer")
     choose("head.dropout", recipe.head.dropout, 0.0, "there is no new head")
     choose("evaluate.baselines", recipe.evaluate.baselines, ["base"], "the model before tuning")
-    return recipe.replace(**changes), reasons
+    return choose.settled()

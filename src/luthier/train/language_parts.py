@@ -91,7 +91,7 @@ def assemble(
         preflight.report(packing_gate(runner, table))
 
     def save(folder: Path, extras: dict[str, Any]) -> None:
-        known = {"max_length": spec.max_length, "learn": recipe.data.learn, "shared_prefix_saved": runner.saved}
+        known = {"max_length": spec.max_length, "learn": recipe.data.learn}
         carried = tokenizer.with_template(renderer.template.source) if isinstance(renderer, ChatRenderer) else tokenizer
         save_causal(model, carried, source, folder, extras=known | extras)
 

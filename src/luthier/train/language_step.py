@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +119,17 @@ class LanguageRunner(StepRunner):
 
     def __init__(self, forward: LanguageForward, *, batch_size: int, max_tokens: int) -> None:
         super().__init__(forward, NextToken(), batch_size=batch_size, max_tokens=max_tokens)  # type: ignore[arg-type]
-        self._correct = self._judged = 0.0
         self.tokens = self.saved = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._correct = self._judged = 0.0
+        self._tokens = self._saved = 0
+
+    def backward(self, batches: Sequence[Batch], seed: int | None = None) -> float:
+        """As for every task; what is counted, is counted from here: gates and evaluations are no steps."""
+        self._begin()
+        return super().backward(batches, seed)
 
     def cut(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Best-fit packing: nothing is padded, so only the sum of tokens counts."""
@@ -129,8 +139,8 @@ class LanguageRunner(StepRunner):
         """Cross-entropy in nats, summed with the tokens' weights."""
         model: CausalModel = self.forward.model
         stream = self.forward.plan(batch)
-        self.tokens += len(batch.ids_T)
-        self.saved += stream.saved
+        self._tokens += len(batch.ids_T)
+        self._saved += stream.saved
         hidden = self.forward.hidden(stream, cached)
         loss, correct = linear_cross_entropy(
             hidden, model.output_weight, model.output_bias, stream.targets, stream.weights, softcap=model.softcap
@@ -140,10 +150,10 @@ class LanguageRunner(StepRunner):
         return loss
 
     def facts(self) -> dict[str, float]:
-        """Mean token accuracy of the step."""
-        accuracy = self._correct / max(self._judged, 1e-9)
-        self._correct = self._judged = 0.0
-        return {"token_accuracy": accuracy}
+        """Mean token accuracy of the step that was just made; adds its tokens to those of the run."""
+        self.tokens += self._tokens
+        self.saved += self._saved
+        return {"token_accuracy": self._correct / max(self._judged, 1e-9)}
 
 
 class NextToken:

@@ -23,7 +23,6 @@ class LanguageValidator:
         self.runner = runner
         self.table = table
         self.cache: TrunkCache | None = None
-        self.accuracy = 0.0
 
     @torch.no_grad()
     def judge(self) -> Judgement:
@@ -32,15 +31,11 @@ class LanguageValidator:
         model = runner.forward.model
         training = model.training
         model.eval()
-        counts = runner.tokens, runner.saved
-        runner.facts()
         loss, weight = 0.0, 0.0
         for rows in plan_inference(table.lengths, 4 * runner.batch_size, runner.max_tokens):
             batch = collate(table, rows, per_token=True)
             loss += float(runner.loss_sum(batch, None if self.cache is None else self.cache.rows(rows)))
             weight += batch.weight_sum
-        self.accuracy = runner.facts()["token_accuracy"]
-        runner.tokens, runner.saved = counts
         model.train(training)
         mean = loss / max(weight, 1e-9)
         return Judgement(mean, mean)

@@ -86,7 +86,9 @@ class TrunkCache:
             durable.touch(folder)
         else:
             cls._compute(forward, table, folder, shape, batch_size, max_tokens, on_progress)
-            _forget_old(root, keep=folder)
+            durable.forget_least_used(
+                root, keep=folder, most_bytes=KEEP_BYTES, abandoned_seconds=ABANDONED_SECONDS
+            )
         array = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         return cls(array, table, per_token, reused)
 
@@ -113,17 +115,3 @@ class TrunkCache:
                 on_progress(done, len(table))
             array.flush()
         forward.model.train(training)
-
-
-def _forget_old(root: Path, keep: Path) -> None:
-    """Remove the least recently used caches above `KEEP_BYTES`."""
-    durable.sweep(root, older_than_seconds=ABANDONED_SECONDS)
-    found = sorted(
-        (path for path in root.iterdir() if path.is_dir() and path != keep), key=lambda path: -path.stat().st_mtime
-    )
-    total = (keep / "vectors.npy").stat().st_size
-    for path in found:
-        vectors = path / "vectors.npy"
-        total += vectors.stat().st_size if vectors.is_file() else 0
-        if total > KEEP_BYTES:
-            durable.remove_tree(path)

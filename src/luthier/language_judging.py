@@ -15,7 +15,7 @@ from luthier.data.dataset import Dataset
 from luthier.data.samples import Sample
 from luthier.evaluate.generation import GenerationEvaluation, Writer
 from luthier.evaluate.generation.graders import Ask
-from luthier.language_proof import judge_language, learning, untuned
+from luthier.language_proof import judge_language, untuned
 from luthier.models.base_source import BaseSource, read_json
 from luthier.models.export import SETTINGS_JSON
 from luthier.models.language_predictor import LanguageModel
@@ -50,14 +50,14 @@ def judge_run(
     """A run, with the settings of its recipe, against its untuned base where that is still there."""
     folder = model_folder(path)
     run = RunDir(folder.parent)
-    spec, learn = EvaluateSpec(), "all"
+    spec = EvaluateSpec()
     if run.recipe_yaml.is_file():
         recipe = Recipe.build(read_yaml(run.recipe_yaml), where=str(run.recipe_yaml))
-        spec, learn = recipe.evaluate, recipe.data.learn
+        spec = recipe.evaluate
         columns = columns or dict(recipe.data.columns)
     if generate_rows is not None:
         spec = spec.model_copy(update={"generate_rows": generate_rows})
-    ours = learning(LanguageModel.load(folder), learn)
+    ours = LanguageModel.load(folder)
     if task not in (None, "auto", ours.task):
         raise UsageError(
             f"the run was trained for {ours.task}, not {task}.", remedy="Leave --task out.", param="task"

@@ -43,7 +43,7 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     """
     recipe, run = trained.recipe, trained.run
     trained.export()
-    ours = learning(LanguageModel.load(run.path), recipe.data.learn)
+    ours = LanguageModel.load(run.path)
     _check_parity(trained, ours)
     held_out = reporting.held_out(trained)
     if held_out is None:
@@ -67,7 +67,7 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     if "scratch" in spec.baselines:
         listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
         with reporting.from_scratch(trained) as folder:
-            others["scratch"] = judged(learning(LanguageModel.load(folder), recipe.data.learn))
+            others["scratch"] = judged(LanguageModel.load(folder))
     return _finish(trained, evaluation, others, where), evaluation
 
 
@@ -124,14 +124,6 @@ def check_judging(recipe: Recipe) -> None:
             for grader in graders:
                 grade(grader, sample_of(question.reference), item)
             return
-
-
-def learning(model: LanguageModel, learn: Any) -> LanguageModel:
-    """The same model, measuring the turns that were learned (all, or the last)."""
-    if learn == "all":
-        return model
-    renderer = renderer_for(model.task, model.tokenizer, None, learn)
-    return LanguageModel(model.model, model.tokenizer, renderer, model.settings)
 
 
 def untuned(ours: LanguageModel, base: str) -> LanguageModel:

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from fake_writers import FakeWriter
 from tiny_causal import tiny_causal
 
 from luthier import language_proof
@@ -13,8 +14,9 @@ from luthier.api import evaluate
 from luthier.core.errors import DataError, ModelError, RecipeError, UsageError
 from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
+from luthier.data.dataset import Dataset
 from luthier.evaluate.scorers import scorer_for
-from luthier.language_proof import check_judging
+from luthier.language_proof import check_judging, judge_language
 from luthier.models.language_predictor import LanguageModel
 from luthier.proof import prove
 from luthier.train.run import new_run, train
@@ -160,3 +162,22 @@ def test_mistakes_of_graders_are_found_before_training(place):
         check_judging(recipe_of(place, **{"evaluate.graders": [{**GRADER, "operation": "same"}]}))
     with pytest.raises(RecipeError, match="rougeL"):
         check_judging(recipe_of(place, **{"evaluate.metrics": ["rouge"]}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sees"),
+    [
+        ("run_code", True, lambda found: "code_compiles" in found.metrics),
+        ("generate_rows", 3, lambda found: found.answered),
+        ("graders", [GRADER], lambda found: sorted(found.metrics)),
+    ],
+)
+def test_flipping_a_key_of_evaluate_changes_what_is_found(place, key, value, sees):
+    def found(**changes):
+        recipe = recipe_of(place, **{"evaluate.graders": [], "data.test": str(place / "test.jsonl"), **changes})
+        dataset = Dataset.open(recipe.data.test, task="chat")
+        writer = FakeWriter(lambda prompt: "red")
+        return judge_language(writer, list(dataset.samples()), recipe.evaluate, dataset)
+
+    assert sees(found()) != sees(found(**{f"evaluate.{key}": value}))
+    assert sees(found()) == sees(found())

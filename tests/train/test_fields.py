@@ -197,6 +197,9 @@ JUDGED = {"evaluate.generate_rows", "evaluate.run_code", "evaluate.graders"}
 def test_every_key_has_an_entry() -> None:
     assert set(FIELDS) | ONLY_GENERATIVE | JUDGED == set(known_keys())
     here = Path(__file__).parent
+    judging = (here.parent / "evaluate" / "test_generation_proof.py").read_text()
+    for key in JUDGED:
+        assert f'("{key.removeprefix("evaluate.")}", ' in judging, f"{key} is flipped nowhere"
     for key in ONLY_GENERATIVE:
         assert f'"{key}"' in (here / "test_language_run.py").read_text(), f"{key} is flipped nowhere"
     for key, flip in FIELDS.items():

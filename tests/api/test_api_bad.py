@@ -4,40 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "train"))
-
 from journey import Journey
-from toy import save_toy_base, write
+from toy import write
 
 import luthier
 from luthier.core import durable
 from luthier.core.errors import DataError, LuthierError, ModelError, RecipeError, StorageError
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The trunk cache of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LUTHIER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_base(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture
-def journey(tmp_path: Path, tiny: Path) -> Journey:
-    return Journey(tmp_path, tiny)
-
 
 GOOD = [{"text": f"wonderful {i}", "label": "good"} for i in range(6)]
 MIXED = [*GOOD, *({"text": f"torn {i}", "label": "bad"} for i in range(6))]

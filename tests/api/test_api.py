@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "train"))
-
 from journey import Journey
-from toy import Crash, rows, save_toy_base, write
+from toy import Crash, rows, write
 
 import luthier
 from luthier.core import durable
@@ -26,24 +21,6 @@ KEYS = {
     "environment", "warnings",
 }  # fmt: skip
 COST = {"seconds", "tokens", "tokens_per_second", "peak_memory_bytes", "trainable_parameters", "total_parameters"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The trunk cache of these tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LUTHIER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_base(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture
-def journey(tmp_path: Path, tiny: Path) -> Journey:
-    return Journey(tmp_path, tiny)
 
 
 @pytest.fixture(scope="module")

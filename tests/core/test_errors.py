@@ -6,6 +6,7 @@ import pytest
 
 from luthier.core import errors
 from luthier.core.errors import DataError, LuthierError, RecipeError, UsageError, nearest
+from luthier.jobs import errors as job_errors
 
 
 def test_an_error_is_one_paragraph_and_one_shape():
@@ -22,7 +23,16 @@ def test_an_error_is_one_paragraph_and_one_shape():
     assert str(DataError("it is empty.")) == "it is empty."
 
 
-@pytest.mark.parametrize("kind", LuthierError.__subclasses__())
+OURS = [
+    kind
+    for module in (errors, job_errors)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and kind.__base__ is LuthierError
+]
+"""Not `__subclasses__`, which are those that other tests happened to import."""
+
+
+@pytest.mark.parametrize("kind", OURS)
 def test_every_kind_has_a_code_and_an_exit_code_of_the_contract(kind):
     error = kind("no.")
     assert error.code != LuthierError.default_code

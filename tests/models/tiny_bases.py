@@ -29,15 +29,20 @@ TEXTS = [
     "ok",
     "The engineer measured the unbelievable temperature again and again, until the thermometer broke.",
 ]
+VOCABULARY = 120
 SHAPE = {"num_hidden_layers": 3, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
 
 
 def _word_piece() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = [word.strip(".,!") for text in TEXTS for word in text.lower().split()]
+    letters = sorted({letter for text in TEXTS for letter in text.lower() if letter != " "})
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *sorted(set(words) - set(letters))]
+    # not trained: a trainer numbers pieces anew each time, and a model from the same seed would be another
+    vocabulary = {piece: index for index, piece in enumerate(pieces[:VOCABULARY])}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=120, special_tokens=special))
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",

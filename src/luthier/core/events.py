@@ -15,7 +15,8 @@ Level = Literal["info", "warn", "error"]
 class Event:
     """One thing that happened.
 
-    `kind` is one of: message, gate, step, evaluation, checkpoint, finished. `data` is JSON.
+    `kind` is one of: message, gate, size, step, judging, evaluation, sample, saving, checkpoint, finished, interrupted,
+    failed. `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Event:
         }
 
 
+SIGNALS = ("judging", "saving")
 Listener = Callable[[Event], None]
 
 

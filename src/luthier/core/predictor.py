@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,15 @@ class Predictor(Protocol):
 
     def stream(self, texts: Iterable[TextInput]) -> Iterator[Prediction]:
         """Answer one by one in bounded memory, in order."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Anything that turns texts into vectors."""
+
+    def embed(self, texts: Sequence[TextInput]) -> npt.NDArray[np.float32]:
+        """Vectors [n, D] of `texts`, in order."""
         ...
 
 

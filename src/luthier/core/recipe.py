@@ -8,12 +8,12 @@ right one; the method is a tagged union, so that an option of one method cannot 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -27,20 +27,36 @@ from pydantic import (
 from luthier.core.errors import nearest
 from luthier.core.recipe_errors import recipe_error
 from luthier.core.recipe_io import apply_overrides, flow, read_yaml, set_key
+from luthier.core.recipe_methods import (
+    METHODS,
+    AdapterMethod,
+    BitfitMethod,
+    Fraction,
+    FullMethod,
+    HeadMethod,
+    Ia3Method,
+    LoraMethod,
+    Method,
+    PrefixMethod,
+    Strict,
+)
+
+__all__ = [
+    "LANGUAGE_TASKS", "METHODS", "SOURCES", "TASKS", "AdapterMethod", "BitfitMethod", "DataSpec", "EvaluateSpec",
+    "FairnessSpec", "ForgettingSpec", "FreezeSpec", "FullMethod", "HeadMethod", "HeadSpec", "Ia3Method", "LoraMethod",
+    "Method", "PrefixMethod", "Recipe", "TrainSpec", "known_keys",
+]  # fmt: skip
 
 Auto = Literal["auto"]
 TaskName = Literal["auto", "classify", "regress", "extract", "chat", "complete"]
 TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
 LANGUAGE_TASKS = ("chat", "complete")
+SOURCES = ("train", "validation", "test", "replay")
+"""Keys of `data` that name files of rows."""
 Baseline = Literal["majority", "tfidf", "frozen", "base", "scratch"]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataSpec(_Strict):
+class DataSpec(Strict):
     """Where the samples are and which columns mean what."""
 
     train: str | list[str]
@@ -49,70 +65,21 @@ class DataSpec(_Strict):
     columns: dict[str, str | int | list[str | int]] = Field(default_factory=dict)
     group: str | None = None
     """Column whose rows must stay on one side of every split (a user, a document, a conversation)."""
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training rows that is learned; a smaller share is part of a larger one."""
+    split_seed: NonNegativeInt | None = None
+    """Of the split into train and validation; None: train.seed."""
     template: str | None = None
     """A file with a chat template (Jinja) instead of the base model's own; it goes with the model."""
     fill_middle: Fraction | Auto = "auto"
     """Share of source files that are learned as fill-in-the-middle samples (Bavarian et al. 2022)."""
     learn: Literal["all", "last"] = "all"
     """Which assistant turns of a conversation are learned, besides each message's own weight."""
+    replay: str | list[str] | None = None
+    """General samples of the run's own task, from which `train.replay` draws; none: those that come with the base."""
 
 
-class FullMethod(_Strict):
-    kind: Literal["full"] = "full"
-
-
-class LoraMethod(_Strict):
-    """Low-rank adapters (Hu et al. 2021); DoRA (Liu et al. 2024); rsLoRA (Kalajdzievski 2023)."""
-
-    kind: Literal["lora"] = "lora"
-    rank: PositiveInt = 16
-    alpha: PositiveFloat = 32
-    dropout: Fraction = 0.0
-    targets: Literal["all-linear"] | list[str] = "all-linear"
-    dora: bool = False
-    rslora: bool = False
-
-
-class AdapterMethod(_Strict):
-    """Bottleneck layers: Houlsby et al. 2019 (two per block) or Pfeiffer et al. 2020 (one)."""
-
-    kind: Literal["adapter"] = "adapter"
-    style: Literal["houlsby", "pfeiffer"] = "houlsby"
-    bottleneck: PositiveInt = 64
-    activation: Literal["gelu", "relu"] = "gelu"
-
-
-class HeadMethod(_Strict):
-    kind: Literal["head"] = "head"
-
-
-class BitfitMethod(_Strict):
-    """Only the biases and the head train (Ben Zaken et al. 2021)."""
-
-    kind: Literal["bitfit"] = "bitfit"
-
-
-class Ia3Method(_Strict):
-    """Learned scaling of keys, values and feed-forward activations (Liu et al. 2022)."""
-
-    kind: Literal["ia3"] = "ia3"
-
-
-class PrefixMethod(_Strict):
-    """Trained key/value prefixes (Li and Liang 2021)."""
-
-    kind: Literal["prefix"] = "prefix"
-    tokens: PositiveInt = 20
-
-
-Method = Annotated[
-    FullMethod | LoraMethod | AdapterMethod | HeadMethod | BitfitMethod | Ia3Method | PrefixMethod,
-    Field(discriminator="kind"),
-]
-METHODS: tuple[str, ...] = ("full", "lora", "adapter", "head", "bitfit", "ia3", "prefix")
-
-
-class HeadSpec(_Strict):
+class HeadSpec(Strict):
     """The new layer on top of the base."""
 
     pooling: Literal["auto", "stock", "mean", "first"] = "auto"
@@ -120,7 +87,7 @@ class HeadSpec(_Strict):
     dropout: Fraction | Auto = "auto"
 
 
-class FreezeSpec(_Strict):
+class FreezeSpec(Strict):
     """What of the base does not train, whatever the method."""
 
     embeddings: bool = False
@@ -128,11 +95,13 @@ class FreezeSpec(_Strict):
     """How many layers, counted from the bottom; the embeddings below them freeze with them."""
 
 
-class TrainSpec(_Strict):
+class TrainSpec(Strict):
     """How the weights move."""
 
     epochs: PositiveInt | Auto = "auto"
     learning_rate: PositiveFloat | Auto = "auto"
+    learning_rate_multiplier: PositiveFloat = 1.0
+    """Of all rates, the automatic ones too: what OpenAI's hyperparameter of this name does."""
     head_learning_rate: PositiveFloat | Auto = "auto"
     """Of the new head, which starts from nothing while the base does not."""
     batch_size: PositiveInt | Auto = "auto"
@@ -160,13 +129,32 @@ class TrainSpec(_Strict):
     cache: bool = True
     """Reuse the activations below the lowest trained layer where that is exact."""
     seed: NonNegativeInt = 0
+    replay: Fraction = 0.0
+    """Share of the training rows that are general samples, against forgetting (Robins 1995)."""
+    l2_sp: NonNegativeFloat = 0.0
+    """Strength of the pull of the base's weights to their start (L2-SP, Li et al. 2018); not of a new head."""
+    kl_to_base: NonNegativeFloat = 0.0
+    """Weight of the distance from the base's answers (encoders: features), part of the loss (Li and Hoiem 2016)."""
+    average: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """The tuned share of the weights that are kept at the end; the rest is the base (WiSE-FT, Wortsman et al. 2022)."""
 
 
-class FairnessSpec(_Strict):
-    group: str
+class FairnessSpec(Strict):
+    """Whom the model fails."""
+
+    group: str | list[str] = Field(default_factory=list)
+    """The column, or columns, of the test data that name each row's group."""
+    swaps: str = "auto"
+    """Words that are swapped in the test texts: auto (lists of ours, English), none, or a YAML file."""
 
 
-class EvaluateSpec(_Strict):
+class ForgettingSpec(Strict):
+    """General texts of the user's own, measured besides those that come with Luthier."""
+
+    anchors: str | list[str]
+
+
+class EvaluateSpec(Strict):
     """How the result is judged."""
 
     metrics: Auto | list[str] = "auto"
@@ -179,15 +167,34 @@ class EvaluateSpec(_Strict):
     """Longest generated answer, in tokens."""
     generate_rows: NonNegativeInt = 100
     """How many test rows are answered and compared with the reference; loss is measured on all of them."""
+    memorisation: NonNegativeInt = 100
+    """How many training rows are looked at for answers learned by heart; 0 = none (generative tasks)."""
+    canaries: NonNegativeInt = 0
+    """Random secrets that are planted in the training data to measure memorisation (generative tasks)."""
     run_code: bool = False
     """Whether generated code is compiled and run against the tests of its row, in a sandbox."""
     graders: list[dict[str, Any]] = Field(default_factory=list)
     """OpenAI graders: string_check, text_similarity, python, score_model, multi."""
-    forgetting: bool = False
+    forgetting: bool | ForgettingSpec = False
     fairness: FairnessSpec | None = None
 
+    @field_validator("forgetting", mode="before")
+    @classmethod
+    def _yes_no_or_files(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            wrong = sorted(set(value) - {"anchors"})
+            if wrong:
+                raise ValueError(f"there is no key 'evaluate.forgetting.{wrong[0]}'. Did you mean 'anchors'?")
+            files = value.get("anchors")
+            listed = files if isinstance(files, list) else [files]
+            if not listed or not all(isinstance(item, str) and item for item in listed):
+                raise ValueError("evaluate.forgetting.anchors names no file. Give one, or a list, or write true.")
+        elif not isinstance(value, bool | ForgettingSpec):
+            raise ValueError(f"evaluate.forgetting is true, false or {{anchors: [files]}}, not {value!r}.")
+        return value
 
-class Recipe(_Strict):
+
+class Recipe(Strict):
     """One run. `Recipe.from_yaml(path)`, `Recipe.build(model=..., data=..., ...)`."""
 
     model: str = "auto"
@@ -249,13 +256,24 @@ class Recipe(_Strict):
                 return str(here) if not Path(source).exists() or here.exists() else source
             return source
 
-        data = self.data.model_copy(
-            update={name: settle(getattr(self.data, name)) for name in ("train", "validation", "test")}
-        )
         model = self.model
         if model.startswith((".", "..")) and (folder / model).is_dir():
             model = str(folder / model)
-        return self.model_copy(update={"data": data, "model": model})
+        return self.with_sources(settle).model_copy(update={"model": model})
+
+    def with_sources(self, settle: Callable[[Any], Any]) -> Recipe:
+        """A copy in which `settle` was applied to everything that names files of data."""
+        data = self.data.model_copy(update={name: settle(getattr(self.data, name)) for name in SOURCES})
+        changed: dict[str, Any] = {"data": data}
+        judged: dict[str, Any] = {}
+        if isinstance(self.evaluate.forgetting, ForgettingSpec):
+            judged["forgetting"] = ForgettingSpec(anchors=settle(self.evaluate.forgetting.anchors))
+        if self.evaluate.fairness is not None and self.evaluate.fairness.swaps not in ("auto", "none"):
+            swaps = settle(self.evaluate.fairness.swaps)
+            judged["fairness"] = self.evaluate.fairness.model_copy(update={"swaps": swaps})
+        if judged:
+            changed["evaluate"] = self.evaluate.model_copy(update=judged)
+        return self.model_copy(update=changed)
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with dotted keys changed: ``recipe.replace(**{"train.epochs": 5})``; validated."""

@@ -97,10 +97,15 @@ class RunDir:
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
-        if not self.checkpoints.is_dir():
-            return []
-        found = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
-        return sorted(int(match.group(1)) for match in found if match)
+        return _steps_in(self.checkpoints)
+
+    def epoch_model(self, step: int) -> Path:
+        """The folder of the model at the end of the epoch that `step` ended, where such models are kept."""
+        return self.path / "epochs" / f"step-{step:06d}"
+
+    def epoch_models(self) -> list[int]:
+        """Steps whose epoch's model is kept, oldest first."""
+        return _steps_in(self.path / "epochs")
 
     def report(self) -> dict[str, Any] | None:
         """The report, if the run has come so far."""
@@ -125,6 +130,13 @@ class RunDir:
             elif event.get("kind") == "step":
                 last = None
         return {"finished": "trained", None: "unfinished"}.get(last, last or "unfinished")
+
+
+def _steps_in(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    found = (_STEP.fullmatch(path.name) for path in folder.iterdir())
+    return sorted(int(match.group(1)) for match in found if match)
 
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:

@@ -23,6 +23,7 @@ from luthier.models.catalogue import locate
 from luthier.models.chat_tokenizer import load_chat_tokenizer
 from luthier.models.export import SETTINGS_JSON
 from luthier.models.generation.decoder import Decoder
+from luthier.models.generation.fast_choice import forward_of
 from luthier.models.generation.prompts import Asked, PromptReader, saved_tokenizer
 from luthier.models.generation.request import Request
 from luthier.models.quiet import quiet
@@ -67,9 +68,9 @@ class AdapterPool:
             tokenizer = saved_tokenizer(folder, model.config)
             self._readers[name] = PromptReader(tokenizer, renderer_for(settings[name]["task"], tokenizer), vocabulary)
         context = min(reader.tokenizer.max_length for reader in self._readers.values())
-        self._decoder = Decoder(
-            wrapped.to(chosen).eval(), context=context, precision=precision, named=bool(folders), rows=rows
-        )
+        ready, named = wrapped.to(chosen).eval(), bool(folders)
+        forward = forward_of(ready, precision=precision, named=named, release=True)
+        self._decoder = Decoder(ready, context=context, rows=rows, forward=forward)
 
     @property
     def names(self) -> tuple[str, ...]:

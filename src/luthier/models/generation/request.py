@@ -19,8 +19,8 @@ from luthier.models.generation.stopping import StopFinder, TextStream
 class Request:
     """A prompt as ids, and how it is to be answered.
 
-    `stop_ids` end the answer and are not part of its text; `adapter` names the adapter of an
-    `AdapterPool` (None: the base alone).
+    `stop_ids` end the answer and are not part of its text; `adapter` names one of the adapters that the model
+    has (None: the base alone).
     """
 
     ids: tuple[int, ...]
@@ -64,6 +64,7 @@ class Answer:
         self._stops = StopFinder(request.sampling.stop)
         self._pieces: list[str] = []
         self._logprobs: list[TokenLogprob] = []
+        self._told = 0
 
     @property
     def length(self) -> int:
@@ -112,6 +113,12 @@ class Answer:
             completion_tokens=len(self.ids),
             logprobs=tuple(self._logprobs),
         )
+
+    def new_logprobs(self) -> tuple[TokenLogprob, ...]:
+        """Those of the tokens since it was last asked for."""
+        found = tuple(self._logprobs[self._told :])
+        self._told = len(self._logprobs)
+        return found
 
     def _logprob(self, token: int, logits_V: Tensor, alternatives: int) -> TokenLogprob:
         logprobs = torch.log_softmax(logits_V, dim=-1)

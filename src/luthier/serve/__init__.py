@@ -1,0 +1,1 @@
+"""Weights become answers: the inference engine's process."""

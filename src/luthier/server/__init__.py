@@ -1,0 +1,1 @@
+"""HTTP: one folder per wire, one way in, and no torch."""

@@ -1,0 +1,1 @@
+"""`/luthier/v1`: what OpenAI has no word for."""

@@ -1,0 +1,424 @@
+"""F7: the server against its own OpenAPI document: what that promises holds for whatever it allows, and forbids."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import FlakyStrategyDefinition, Unsatisfiable
+from schemathesis import GenerationMode
+from schemathesis.checks import CHECKS, load_all_checks
+from schemathesis.core.parameters import ParameterLocation
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "server"))
+
+from scripted import ScriptedEngine, add_model, says
+from wire import Wire, chat_rows, class_rows
+
+from luthier.server.open_streams import OpenStreams
+
+load_all_checks()
+CHECKED = [CHECKS.get_one(name) for name in CHECKS.get_all_names()]
+ACCEPTED = CHECKS.get_one("positive_data_acceptance")
+THERE = CHECKS.get_one("ensure_resource_availability")
+EVERYWHERE = {
+    "invalid_text": "U+0000 deep inside of JSON without a schema, such as a tool's parameters",
+    "invalid_number": "an integer of more than 64 bits, there too",
+}
+MODELS = {
+    "model_does_not_write": "what a model can do is known by asking GET /v1/models/{model}",
+    "model_does_not_embed": "the same",
+    "model_does_not_predict": "the same",
+}
+TURNS = (
+    "bad_arguments", "bad_tool", "bad_tool_call", "duplicate_tool_call", "empty_answer", "empty_text", "invalid_value",
+    "misplaced_field", "missing_content", "missing_tool_call_id", "tool_answer_without_call",
+    "tool_call_without_answer", "unknown_tool", "wrong_type",
+)  # fmt: skip
+CHATS = MODELS | dict.fromkeys(TURNS, "what a turn holds depends on its role, the tools, and the turns before it")
+STATUS = {"job_status": "what may be asked of a job depends on its state; OpenAI answers 400 too"}
+UPLOAD_OVER = {
+    "upload_cancelled": "the state of the upload",
+    "upload_completed": "the state of the upload",
+    "upload_expired": "the state of the upload",
+}
+MAY_REFUSE: dict[str, dict[str, str]] = {
+    "POST /v1/fine_tuning/jobs": {
+        "invalid_value": "'hyperparameters' in two places",
+        "idempotency_key_reused": "a key that came before with another request",
+        "task_not_recognised": "a file that says not plainly what is to be learned",
+        "invalid_file_purpose": "what a file was uploaded for",
+    },
+    "POST /v1/fine_tuning/jobs/{job_id}/cancel": STATUS,
+    "POST /v1/fine_tuning/jobs/{job_id}/pause": STATUS,
+    "POST /v1/fine_tuning/jobs/{job_id}/resume": STATUS,
+    "POST /v1/files": {"unsupported_file_type": "archives are known by their bytes"},
+    "POST /v1/uploads": {"invalid_value": "a name of which nothing can be shown"},
+    "POST /v1/uploads/{upload_id}/parts": UPLOAD_OVER | {"part_too_large": "what is left of the upload"},
+    "POST /v1/uploads/{upload_id}/complete": UPLOAD_OVER | {
+        "size_mismatch": "the parts are not the whole",
+        "checksum_mismatch": "the md5 is of other bytes",
+        "unsupported_file_type": "archives are known by their bytes",
+    },
+    "POST /v1/uploads/{upload_id}/cancel": UPLOAD_OVER,
+    "POST /v1/chat/completions": CHATS,
+    "POST /v1/responses": CHATS | {
+        "unknown_parameter": "what an item holds depends on its type",
+        "invalid_type": "the same",
+        "missing_required_parameter": "the same",
+        "unsupported_parameter": "a field of OpenAI's that must be null, or is only about their service",
+    },
+    "POST /v1/completions": MODELS | {"invalid_value": "fields that do not go together"},
+    "POST /v1/embeddings": MODELS | {"invalid_value": "how many dimensions a model has"},
+    "POST /luthier/v1/predict": CHATS,
+    "POST /v1/fine_tuning/alpha/graders/validate": {"invalid_grader": "to say this is what the route is for"},
+    "POST /luthier/v1/jobs": {
+        "invalid_recipe": "a recipe has rules of its own: docs/recipe.md",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
+    "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
+    "POST /luthier/v1/endpoints": {"invalid_request": "an endpoint of an endpoint"},
+}  # fmt: skip
+"""Errors with which a route may refuse what the document allows, as JSON Schema has no words for the rule."""
+LONGEST = 2.0
+"""Seconds for an answer; a slow one is asked for again, twice, for other processes want the processor too."""
+LONGEST_PROCESS = 60.0
+"""Seconds where the server begins a process that imports transformers, which alone takes four on an idle core."""
+OWN_PROCESS = {("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate")}
+NOT_SENT = {("POST", "/v1/fine_tuning/alpha/graders/run")}
+"""A process of its own for each request: tests/server holds it."""
+
+
+# Threads of the server draw jitter while hypothesis draws a request, which it takes for a strategy's own.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
+
+
+class Supervisor:
+    def alive(self):
+        return True
+
+
+class Engine(ScriptedEngine):
+    def status(self):
+        return {"state": "ready", "restarts": 0, "failures_in_a_row": 0, "requests": 0, "pid": 1, "retry_seconds": 0.0}
+
+
+def script(request):
+    """One plausible answer to each kind of request."""
+    if request.op == "generate":
+        yield from says("An answer.")(request)
+        return
+    for number, _ in enumerate(request.body.get("texts") or ()):
+        if request.op == "embed":
+            yield "embedding", {"index": number, "values": [0.6, 0.8], "tokens": 3}
+        else:
+            yield "prediction", {"index": number, "label": "a", "score": 0.75, "scores": {"a": 0.75, "b": 0.25}}
+    if request.op == "status":
+        yield "status", {"models": [], "active": 0, "waiting": 0}
+    yield "end", {}
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def wire(request, tmp_path_factory):
+    settings = {"requests_per_second": 1e6, "request_burst": 10**6, "max_queued_jobs": 10**6}
+    settings |= {"max_queued_jobs_per_key": 10**6, "stream_seconds": 0.1}  # who follows a job that waits is let go
+    postgres = name = None
+    if request.param == "postgresql":
+        postgres = request.getfixturevalue("postgres")
+        name = postgres.create()
+        settings["database"] = postgres.url(name)
+    found = Wire(tmp_path_factory.mktemp("home"), **settings)
+    found.state.engine = Engine(script)
+    found.state.supervisor = Supervisor()
+    OpenStreams.of(found.state).look_seconds = 0.05
+    with found.running():
+        yield found
+    if postgres is not None:
+        postgres.drop(name)
+
+
+@pytest.fixture(scope="module")
+def known(wire):
+    """Things that are there, by the name of the field or parameter that they can stand in."""
+    client = wire.client()
+    chat = client.files.create(file=("train.jsonl", chat_rows()), purpose="fine-tune")
+    table = client.files.create(file=("train.csv", class_rows()), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="luthier-nano", training_file=chat.id)
+    upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    tuned = add_model(wire, "ft:minilm:local:x:12345678", "classify").name
+    return {
+        "file_id": [chat.id, table.id], "training_file": [chat.id, table.id], "validation_file": [chat.id],
+        "file": [chat.id, table.id], "test": [table.id], "validation": [table.id],
+        "job_id": [job.id, f"ftjob-{tuned.replace(':', '-')}"], "upload_id": [upload.id],
+        "model": ["luthier-nano", "minilm", tuned], "checkpoint": [tuned], "after": [chat.id, job.id],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def schema(wire):
+    key = wire.key()
+    found = schemathesis.openapi.from_asgi(
+        "/openapi.json", wire.app, headers={"Authorization": f"Bearer {key}", "Host": "localhost"}
+    )
+
+    @found.auth()
+    class _Key:
+        def get(self, case, context):
+            return key
+
+        def set(self, case, data, context):
+            case.headers["Authorization"] = f"Bearer {data}"
+
+    return found
+
+
+def put(values, known, drawn):
+    """In half of the cases, the name of something that is there."""
+    for name in set(values or ()) & set(known):
+        if drawn.draw(st.booleans()):
+            values[name] = drawn.draw(st.sampled_from(known[name]))
+
+
+def in_time(case, **how):
+    """The answer, which does not take long in one of three tries."""
+    own = (case.operation.method.upper(), case.operation.path) in OWN_PROCESS
+    for _ in range(3):
+        response = case.call(headers={"Host": "localhost"}, timeout=LONGEST_PROCESS, **how)
+        if response.elapsed < (LONGEST_PROCESS if own else LONGEST):
+            return response
+    raise AssertionError(f"{response.elapsed:.1f} s")
+
+
+def checks_for(response, case):
+    """All checks, but that a valid request is accepted where the table allows to refuse it, and that what was just made
+    is there where the answer says of something else, in the body, that it is not."""
+    left_out = None
+    if response.status_code in (400, 413, 415):
+        code = response.json()["error"]["code"]
+        left_out = ACCEPTED if code in EVERYWHERE or code in MAY_REFUSE.get(case.operation.label, ()) else None
+    elif response.status_code == 404 and isinstance(case.body, dict):
+        left_out = THERE if response.json()["error"]["param"] in case.body else None
+    return [check for check in CHECKED if check is not left_out]
+
+
+def failures(schema, known, mode, examples):
+    """{route: what failed}, and the number of requests: `examples` to each route."""
+    found, asked = {}, 0
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        if (operation.method.upper(), operation.path) in NOT_SENT:
+            continue
+
+        @settings(
+            max_examples=examples, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        @given(case=operation.as_strategy(generation_mode=mode), drawn=st.data())
+        def one(case, drawn):
+            nonlocal asked
+            asked += 1
+            # what is wrong on purpose stays: an unknown parameter beside a right name would be a right request
+            wrong = {place for place, info in case.meta.components.items() if info.mode is GenerationMode.NEGATIVE}
+            if ParameterLocation.PATH not in wrong:
+                put(case.path_parameters, known, drawn)
+            if ParameterLocation.QUERY not in wrong:
+                put(case.query, known, drawn)
+            if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+                put(case.body, known, drawn)
+            response = in_time(case)
+            try:
+                case.validate_response(response, checks=checks_for(response, case))
+            except BaseException as error:
+                error.add_note(f"{case.body!r:.500}\n{response.status_code} {response.content[:500]!r}")
+                raise
+
+        try:
+            with contextlib.suppress(Unsatisfiable):  # a route without parameters has no wrong ones
+                one()
+        except (Exception, BaseExceptionGroup) as error:
+            found[operation.label] = told(error)
+    assert asked > 30 * examples
+    return found, asked
+
+
+def told(error):
+    """The first failure of a group, with the request that shows it."""
+    notes = "\n".join(getattr(error, "__notes__", ()))
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error} {getattr(error, 'message', '')}\n{notes}"[:3000]
+
+
+MODES = [GenerationMode.POSITIVE, GenerationMode.NEGATIVE]
+
+
+def check_requests(schema, known, mode, examples):
+    found, asked = failures(schema, known, mode, examples)
+    print(f"{asked} requests", file=sys.stderr)
+    assert not found, "\n\n".join(f"{route}\n{text}" for route, text in found.items())
+
+
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_every_answer_is_as_the_document_says(schema, known, mode):
+    check_requests(schema, known, mode, 14)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
+def test_every_answer_is_as_the_document_says_more_often(schema, known, mode):
+    check_requests(schema, known, mode, 170)
+
+
+def sensible(case, known, upload):
+    """Give a body what random values never are, so that something follows from it."""
+    body, label = case.body, case.operation.label
+    if label == "POST /v1/files":
+        body["purpose"] = "fine-tune"
+    elif label == "POST /v1/fine_tuning/jobs":
+        linked = str(body.get("training_file")).startswith("file-")
+        case.body = {"model": "luthier-nano", "training_file": body["training_file"] if linked else upload()}
+    elif label == "POST /luthier/v1/jobs":
+        case.body = {"recipe": {"model": "minilm", "task": "classify", "data": {"train": upload()}}}
+    elif "model" in body:
+        body["model"] = known["model"][len(body) % 3]
+
+
+def workflow(schema, known, upload):
+    """The state machine of the document's links. `asked` counts its answers, `failed` is what was wrong with them."""
+
+    class Workflow(schema.as_state_machine()):
+        asked: ClassVar[Counter[str]] = Counter()
+        failed: ClassVar[dict[str, str]] = {}
+
+        def call(self, case, **how):
+            if case.meta.generation.mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+                sensible(case, known, upload)
+            return in_time(case, **how)
+
+        def validate_response(self, response, case, additional_checks=None, **how):
+            self.asked[f"{case.operation.label} {response.status_code}"] += 1
+            try:
+                case.validate_response(
+                    response, checks=checks_for(response, case), recorder=self.recorder, transport_kwargs=how or None
+                )
+            except (Exception, BaseExceptionGroup) as error:  # not raised: ids are new, so it cannot be replayed
+                error.add_note(f"{case.body!r:.500}\n{response.status_code} {response.content[:500]!r}")
+                self.failed[case.operation.label] = told(error)
+
+    return Workflow
+
+
+def check_workflow(wire, schema, known, requests):
+    """At least so many requests along links, in runs of ten steps; each run is seeded."""
+    client = wire.client()
+
+    def upload():
+        return client.files.create(file=("train.csv", class_rows()), purpose="fine-tune").id
+
+    machine = workflow(schema, known, upload)
+    for number in range(requests):
+        seen = settings(
+            max_examples=10, stateful_step_count=10, deadline=None, database=None, phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )  # fmt: skip
+        with contextlib.suppress(FlakyStrategyDefinition):  # what exists differs from run to run
+            seed(number)(machine).run(settings=seen)
+        if machine.failed or machine.asked.total() >= requests:
+            break
+    print(f"{machine.asked.total()} requests along links, {number + 1} seeds", file=sys.stderr)
+    assert not machine.failed, "\n\n".join(f"{route}\n{text}" for route, text in machine.failed.items())
+    return machine.asked
+
+
+FOLLOWED = (
+    "GET /v1/files/{file_id} 200", "GET /v1/files/{file_id}/content 200", "DELETE /v1/files/{file_id} 200",
+    "GET /v1/files/{file_id} 404", "POST /v1/fine_tuning/jobs 200", "GET /v1/fine_tuning/jobs/{job_id} 200",
+    "POST /v1/uploads/{upload_id}/parts 200", "POST /v1/uploads/{upload_id}/cancel 200",
+    "DELETE /luthier/v1/keys/{key_id} 200", "GET /luthier/v1/endpoints/{endpoint_id} 200",
+)  # fmt: skip
+"""What a run along the links is sure to see; 404 is a file that was deleted before."""
+
+
+def test_what_an_answer_links_to_is_there_until_it_is_deleted(wire, schema, known):
+    asked = check_workflow(wire, schema, known, 1000)
+    assert [one for one in FOLLOWED if not asked[one]] == []
+
+
+@pytest.mark.slow
+def test_what_an_answer_links_to_is_there_until_it_is_deleted_more_often(wire, schema, known):
+    check_workflow(wire, schema, known, 9000)
+
+
+UNBOUNDED = {"string": ("maxLength", "enum", "const", "format"), "array": ("maxItems",)}
+
+
+def open_ends(node, place=""):
+    """Where a request may hold a text, list or number without a limit."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from open_ends(item, f"{place}[{number}]")
+    if not isinstance(node, dict):
+        return
+    kinds = node.get("type", [])
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        if kind in UNBOUNDED and not any(word in node for word in UNBOUNDED[kind]) and "pattern" not in node:
+            yield f"{place}: {kind}"
+        if kind in ("integer", "number") and not ({"enum", "const"} & set(node)):
+            low = {"minimum", "exclusiveMinimum"} & set(node)
+            high = {"maximum", "exclusiveMaximum"} & set(node)
+            if not (low and high):
+                yield f"{place}: {kind}"
+    for name, value in node.items():
+        if name not in ("default", "examples", "example", "description"):
+            yield from open_ends(value, f"{place}.{name}")
+
+
+def asked_with(document):
+    """The schemas of everything that a request may hold, references resolved once."""
+    components = document["components"]["schemas"]
+    wanted, seen = [], set()
+
+    def references(node):
+        if isinstance(node, dict):
+            if "$ref" in node:
+                yield node["$ref"].rsplit("/", 1)[1]
+            for value in node.values():
+                yield from references(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from references(value)
+
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            wanted += [(f"{method} {path} {one['name']}", one["schema"]) for one in operation.get("parameters", ())]
+            for kind, body in operation.get("requestBody", {}).get("content", {}).items():
+                wanted.append((f"{method} {path} {kind}", body["schema"]))
+    waiting = [name for _, schema in wanted for name in references(schema)]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen:
+            seen.add(name)
+            wanted.append((name, components[name]))
+            waiting += references(components[name])
+    return wanted
+
+
+def test_nothing_in_a_request_is_without_a_limit(wire):
+    found = [place for name, schema in asked_with(wire.app.openapi()) for place in open_ends(schema, name)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "string"}, {"type": "array", "items": {"type": "boolean"}}, {"type": "integer", "minimum": 0},
+     {"anyOf": [{"type": "null"}, {"type": "number"}]}],
+)  # fmt: skip
+def test_the_search_for_open_ends_finds_them(schema):
+    assert list(open_ends(schema))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from luthier.approaches.endpoint import EndpointError
 from luthier.cli import output
 from luthier.cli.parser import add_common
 from luthier.cli.stdin import stdin_lines
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SUMMARY = "Talk to a model in the terminal."
-USAGE = """luthier chat RUN_OR_MODEL [--system TEXT] [--temperature T] [--max-tokens N] [--seed N]
+USAGE = """luthier chat RUN_OR_MODEL [--allow A,B] [--system TEXT] [--temperature T] [--max-tokens N] [--seed N]
                     [--json-schema FILE] [--json]"""
 EXAMPLE = """\
 example:
   luthier chat runs/20260102-101500-support
+  luthier chat examples/assistant/parcels.yaml
   luthier chat luthier-nano --system "Answer in one sentence." --temperature 0.3
   cat questions.txt | luthier chat runs/20260102-101500-support --json > answers.jsonl
 
@@ -38,7 +41,8 @@ _COMMANDS = "/reset forgets the conversation, /system TEXT sets other instructio
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
-    parser.add_argument("run", metavar="RUN_OR_MODEL", help="a run, a model folder, or a base model's name")
+    parser.add_argument("run", metavar="RUN_OR_MODEL", help="a run, a folder, a base, or an assistant's YAML")
+    parser.add_argument("--allow", metavar="A,B", help="actions of an assistant that need no confirmation")
     parser.add_argument("--system", metavar="TEXT", help="instructions that stand before the conversation")
     add_sampling(parser, temperature=_TEMPERATURE)
     add_common(parser)
@@ -47,6 +51,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Talk until the end of input."""
     sampling = sampling_of(args, temperature=_TEMPERATURE)
+    if args.run.lower().endswith((".yaml", ".yml")):
+        return _assistant(args, sampling)
+    if args.allow:
+        raise UsageError("only an assistant has actions.", remedy="Leave --allow out.", code="usage", param="allow")
     model = open_writer(args.run)
     if model.task != "chat" and args.system is not None:
         raise UsageError(
@@ -61,6 +69,37 @@ def run(args: argparse.Namespace) -> int:
     else:
         _terminal(talk, output.stdout_console(), quiet=args.quiet)
     return 0
+
+
+def _assistant(args: argparse.Namespace, sampling: Sampling) -> int:
+    """Talk to an assistant: calls are shown, and those that need it are asked about; through a pipe nobody can be."""
+    from luthier.deciding.assistants import open_assistant
+
+    asks = sys.stdin.isatty() and not args.json
+    allowed = [name.strip() for name in (args.allow or "").split(",") if name.strip()]
+    assistant = open_assistant(args.run, confirm=_agreed if asks else None, allowed=allowed, told=_told)
+    for note in assistant.notes:
+        output.note(f"knowledge passed over: {note}")
+    talk = Talk(assistant, "chat", sampling, args.system)
+    if asks:
+        _terminal(talk, output.stdout_console(), quiet=args.quiet)
+    else:
+        _lines(talk, as_json=args.json)
+    return 0
+
+
+def _told(text: str) -> None:
+    output.note(f"→ {output.printable(text)}")
+
+
+def _agreed(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Ask a person; anything but yes is no. Letters that are not seen, or that turn others around, are spelled out."""
+    text = json.dumps(dict(arguments), ensure_ascii=False)
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    try:
+        return input(f"Run {name}({shown})? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 class Talk:
@@ -152,7 +191,7 @@ def _turn(talk: Talk, line: str, console: Console) -> None:
         return
     try:
         _show(talk, line, console)
-    except (UsageError, DataError) as error:
+    except (UsageError, DataError, EndpointError) as error:
         console.print(output.clean(str(error)), style="red", soft_wrap=True)
 
 

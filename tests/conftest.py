@@ -17,6 +17,8 @@ os.environ["LUTHIER_ALLOCATOR"] = "off"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("COLUMNS", None)
 
+pytest_plugins = ("postgres",)
+
 REPO = Path(__file__).resolve().parent.parent
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
 
@@ -53,6 +55,13 @@ _real_getaddrinfo = socket.getaddrinfo
 for _name in ("connect", "connect_ex", "sendto"):
     setattr(socket.socket, _name, _block(_name))
 socket.getaddrinfo = _resolve_locally
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The time limit of pyproject.toml is for tests that hang; slow ones may take an hour."""
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(3600))
 
 
 @pytest.fixture(scope="session")

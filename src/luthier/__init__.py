@@ -18,15 +18,25 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from luthier.api import check, compare_runs, evaluate, export, load, resume, runs, train
     from luthier.core.recipe import Recipe
+    from luthier.deciding import decide
+    from luthier.label_triage import apply_review, triage
+    from luthier.learning_curve import curve
 
 __version__ = "0.1.0"
 
-__all__ = ["Recipe", "__version__", "check", "compare_runs", "evaluate", "export", "load", "resume", "runs", "train"]
+__all__ = [
+    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export", "load",
+    "resume", "runs", "train", "triage",
+]  # fmt: skip
 
 _HOMES = {
+    "apply_review": "luthier.label_triage",
+    "triage": "luthier.label_triage",
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",
+    "curve": "luthier.learning_curve",
     "compare_runs": "luthier.api",
+    "decide": "luthier.deciding",
     "evaluate": "luthier.api",
     "export": "luthier.api",
     "load": "luthier.api",

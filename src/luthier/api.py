@@ -6,9 +6,9 @@ This is where the rooms meet: `train` makes weights, `proof` judges them, neithe
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from luthier.core import clock, durable
 from luthier.core.errors import LuthierError, RecipeError, UsageError
@@ -21,8 +21,13 @@ from luthier.core.text import TextEncoder
 from luthier.data.checks import CheckReport
 from luthier.data.checks import check as check_data
 from luthier.data.templates.renderer import Renderer
+from luthier.evaluate.evaluation import Evaluation as Judged
+from luthier.evaluate.generation import GenerationEvaluation
 from luthier.exporting import ExportResult, export
 from luthier.judging import Evaluation, Source, evaluate, plain
+
+if TYPE_CHECKING:
+    from luthier.train.upkeep import Upkeep
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,13 @@ class Run:
         path: its folder.
         report: the content of report.json.
         seconds: wall clock of everything, checks and proof included.
+        judged: the rows behind the metrics, for comparisons; None where nothing was held out.
     """
 
     path: Path
     report: dict[str, Any]
     seconds: float
+    judged: Judged | GenerationEvaluation | None = field(default=None, repr=False, compare=False)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -55,6 +62,7 @@ def check(
     task: str = "auto",
     columns: dict[str, Any] | None = None,
     group: str | None = None,
+    groups: Sequence[str] = (),
     validation: Source | None = None,
     test: Source | None = None,
     model: str | None = None,
@@ -63,7 +71,8 @@ def check(
     like: str | None = None,
 ) -> CheckReport:
     """Find every problem of a data set, and show what `model` will see (minilm where none is named, for
-    chat and complete luthier-nano). With ``like="openai"`` OpenAI's rules are held too.
+    chat and complete luthier-nano). `group` is a column whose rows stay on one side of a split, `groups` are
+    columns by which the model will be judged. With ``like="openai"`` OpenAI's rules are held too.
     Raises `DataError` when it cannot be read at all."""
 
     def encoder_for(task: str) -> TextEncoder | None:
@@ -84,7 +93,7 @@ def check(
         return renderer_for(task, load_chat_tokenizer(locate(model or "luthier-nano").path))
 
     return check_data(
-        plain(data), task=task, columns=columns, group=group,
+        plain(data), task=task, columns=columns, group=group, groups=groups,
         validation=None if validation is None else plain(validation),
         test=None if test is None else plain(test),
         encoder_for=encoder_for, renderer_for=renderer_of, max_length=max_length, findings_file=findings_file,
@@ -92,28 +101,45 @@ def check(
     )  # fmt: skip
 
 
-def train(recipe: Recipe | None = None, *, listener: Listener = ignore, **fields: Any) -> Run:
+def train(
+    recipe: Recipe | None = None,
+    *,
+    listener: Listener = ignore,
+    run: RunDir | None = None,
+    upkeep: Upkeep | None = None,
+    **fields: Any,
+) -> Run:
     """Train a recipe, or `fields` of one: model, data, task, method, out, and nested values as
-    dictionaries or with two underscores (``train__epochs=3``).
+    dictionaries or with two underscores (``train__epochs=3``). `run` is the folder of the run, where the
+    caller has one; `upkeep` is for those who watch over it.
 
     Raises `RecipeError`, `DataError`, `ModelError`, `TrainingError`, `StorageError`.
     """
+    from luthier.train.run import new_run
+
+    recipe = absolute(recipe_from(recipe, fields, "luthier.train"))
+    return _run(recipe, run or new_run(recipe), listener, resume=False, upkeep=upkeep)
+
+
+def recipe_from(recipe: Recipe | None, fields: dict[str, Any], where: str) -> Recipe:
+    """The recipe, or the one that keywords of `where` give (two underscores stand for a dot)."""
     if recipe is None:
         values: dict[str, Any] = {}
         for key, value in fields.items():
-            plain = str(value) if isinstance(value, Path) else value
-            set_key(values, key.replace("__", "."), plain)
-        recipe = Recipe.build(values, where="luthier.train")
-    elif fields:
+            set_key(values, key.replace("__", "."), str(value) if isinstance(value, Path) else value)
+        return Recipe.build(values, where=where)
+    if fields:
         raise UsageError("give a recipe or its fields, not both.", remedy="Use recipe.replace(...) first.")
-    from luthier.train.run import new_run
-
-    recipe = _absolute(recipe)
-    run = new_run(recipe)
-    return _run(recipe, run, listener, resume=False)
+    return recipe
 
 
-def resume(path: str | Path, *, overrides: Iterable[str] = (), listener: Listener = ignore) -> Run:
+def resume(
+    path: str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    listener: Listener = ignore,
+    upkeep: Upkeep | None = None,
+) -> Run:
     """Go on from the last checkpoint of a run; ``train.epochs=N`` in `overrides` extends a finished one."""
     run = RunDir.open(path)
     values = read_yaml(run.recipe_yaml)
@@ -127,17 +153,19 @@ def resume(path: str | Path, *, overrides: Iterable[str] = (), listener: Listene
             code="not_resumable",
         )
     apply_overrides(values, overrides)
-    return _run(Recipe.build(values, where=str(run.recipe_yaml)), run, listener, resume=True)
+    return _run(Recipe.build(values, where=str(run.recipe_yaml)), run, listener, resume=True, upkeep=upkeep)
 
 
 _RESUMABLE = {
     "train.epochs", "train.patience", "train.save_every_steps", "train.learning_rate", "train.head_learning_rate",
     "train.cache", "evaluate.baselines", "evaluate.bootstrap", "evaluate.metrics", "data.test",
-    "evaluate.graders", "evaluate.run_code", "evaluate.generate_rows", "evaluate.max_tokens",
+    "evaluate.fairness", "evaluate.graders", "evaluate.run_code", "evaluate.generate_rows", "evaluate.max_tokens",
+    "evaluate.forgetting", "train.average",
 }  # fmt: skip
 
 
-def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool) -> Run:
+def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkeep: Upkeep | None) -> Run:
+    from luthier.evaluate.fairness import check_fairness
     from luthier.evaluate.metric_names import check_metrics
     from luthier.evaluate.scorers import scorer_for
     from luthier.language_proof import check_judging
@@ -150,13 +178,14 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool) -> Ru
     elif recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
     try:
-        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume)
+        check_fairness(recipe)
+        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume, upkeep=upkeep)
     except LuthierError:
         if not run.recipe_yaml.is_file():  # the data or the model was refused: there is no run to keep
             durable.remove_tree(run.path)
         raise
-    report, _ = prove(trained, listener)
-    return Run(run.path, report, clock.monotonic() - began)
+    report, judged = prove(trained, listener)
+    return Run(run.path, report, clock.monotonic() - began, judged)
 
 
 def load(path: str | Path, *, threshold: float | None = None) -> Predictor:
@@ -186,7 +215,7 @@ def load(path: str | Path, *, threshold: float | None = None) -> Predictor:
     return model
 
 
-def _absolute(recipe: Recipe) -> Recipe:
+def absolute(recipe: Recipe) -> Recipe:
     """Local files by their full path, so that the run can be resumed from any folder."""
 
     def settle(source: Any) -> Any:
@@ -196,10 +225,8 @@ def _absolute(recipe: Recipe) -> Recipe:
             return str(Path(source).resolve())
         return source
 
-    spec = recipe.data
-    changed = {name: settle(getattr(spec, name)) for name in ("train", "validation", "test")}
     model = str(Path(recipe.model).resolve()) if Path(recipe.model).is_dir() else recipe.model
-    return recipe.model_copy(update={"data": spec.model_copy(update=changed), "model": model})
+    return recipe.with_sources(settle).model_copy(update={"model": model})
 
 
 def runs(out: str | Path = "runs") -> list[RunDir]:

@@ -10,14 +10,16 @@ from typing import Any
 from luthier.core.errors import UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.predictor import Predictor
-from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, FairnessSpec, Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
 from luthier.data.dataset import Dataset
+from luthier.data.groups import check_group_columns
 from luthier.data.samples import Sample
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation as Judged
 from luthier.evaluate.evaluation import evaluate as judge
+from luthier.evaluate.fairness import Model, columns_of, measure_fairness, swap_lists
 from luthier.evaluate.generation import GenerationEvaluation, Writer, compare_generation
 from luthier.evaluate.generation.graders import Ask
 
@@ -38,11 +40,13 @@ class Evaluation:
     Attributes:
         judged: metrics with intervals, per class, confusion, worst errors.
         baselines: others on the same rows; `comparisons` with paired tests.
+        fairness: by group and under swaps, where that was asked for.
     """
 
     judged: Judged | GenerationEvaluation
     baselines: Mapping[str, Judged | GenerationEvaluation] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
+    fairness: dict[str, Any] | None = None
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -64,6 +68,7 @@ class Evaluation:
                 "baselines": {name: other.to_dict()["metrics"] for name, other in self.baselines.items()},
                 "comparisons": [comparison.to_dict() for comparison in self.comparisons],
                 "verdict": verdict,
+                **({} if self.fairness is None else {"fairness": self.fairness}),
             }
         )
         return plain
@@ -79,6 +84,7 @@ def evaluate(
     generate_rows: int | None = None,
     ask: Ask | None = None,
     judge_name: str = "",
+    fairness: FairnessSpec | None = None,
     listener: Listener = ignore,
 ) -> Evaluation:
     """Judge a predictor, a run or a base model on labelled data.
@@ -89,18 +95,20 @@ def evaluate(
 
     What writes (chat, complete) is judged by its loss on all rows and by its answers to `generate_rows` of
     them, a run against the untuned base. `ask` sends messages to a model for score_model graders, and
-    `judge_name` is what that is called.
+    `judge_name` is what that is called. With `fairness` it is judged by group and under swaps too.
     """
     from luthier.models.run_model import model_folder
-    from luthier.proof import baseline_evaluations
+    from luthier.proof import baseline_evaluations, before_tuning, fairness_model
 
-    found = _evaluate_writer(model, data, task, columns, train, generate_rows, ask, judge_name, listener)
+    found = _evaluate_writer(model, data, task, columns, train, generate_rows, ask, judge_name, fairness, listener)
     if found is not None:
         return found
     assert not isinstance(model, Writer)
     if not isinstance(model, str | Path):
-        rows = _labelled(data, task or model.task, columns)
-        return Evaluation(judge(model, rows.samples()))
+        rows = _labelled(data, task or model.task, columns, fairness=fairness)
+        alone = judge(model, rows.samples())
+        fair = _fairness(fairness, rows, fairness_model("", alone, model))
+        return Evaluation(alone, fairness=fair)
     if _is_run(model):
         from luthier.models.predictor import TunedModel
 
@@ -116,7 +124,7 @@ def evaluate(
             recipe = Recipe.build(read_yaml(run.recipe_yaml), where=str(run.recipe_yaml))
             known = known or dict(recipe.data.columns)
             fit_on = train if train is not None else recipe.data.train
-        rows = _labelled(data, tuned.task, known)
+        rows = _labelled(data, tuned.task, known, fairness=fairness)
         several = tuned.model.several_labels
         if tuned.task == "classify":
             rows.several_labels = several
@@ -128,15 +136,18 @@ def evaluate(
             text = f"{len(unknown)} labels of this data are unknown to the run ({shown}): always wrong."
             listener(Event("message", text, "warn"))
         others: dict[str, Judged] = {}
+        fitted: dict[str, Predictor] = {}
+        learned: _Samples | None = None
         if fit_on is not None and _reachable(fit_on):
             from luthier.models.catalogue import locate
 
+            learned = _Samples(_labelled(fit_on, tuned.task, known, several))
             others = baseline_evaluations(
-                ("majority", "tfidf", "frozen"), tuned.task, _Samples(_labelled(fit_on, tuned.task, known, several)),
-                _Samples(rows), labels=list(tuned.labels), several_labels=several,
+                ("majority", "tfidf", "frozen"), tuned.task, learned, _Samples(rows), labels=list(tuned.labels),
+                several_labels=several,
                 source=locate(tuned.settings["base"]["path"] or tuned.settings["base"]["name"]),
                 tokenizer=tuned.tokenizer, max_length=tuned.settings["max_length"], spec=EvaluateSpec(),
-                listener=listener,
+                listener=listener, fitted=fitted,
             )  # fmt: skip
         else:
             listener(
@@ -144,8 +155,9 @@ def evaluate(
                     "message", "The training data is not there any more, so there is nothing to compare with.", "warn"
                 )
             )
-        return Evaluation(ours, others, compare_evaluations(ours, others))
-    return _evaluate_base(str(model), data, task, columns, train, listener)
+        fair = _fairness(fairness, rows, fairness_model("", ours, tuned), before_tuning(others, fitted), learned)
+        return Evaluation(ours, others, compare_evaluations(ours, others), fair)
+    return _evaluate_base(str(model), data, task, columns, train, fairness, listener)
 
 
 def _evaluate_writer(
@@ -157,17 +169,19 @@ def _evaluate_writer(
     generate_rows: int | None,
     ask: Ask | None,
     judge_name: str,
+    fairness: FairnessSpec | None,
     listener: Listener,
 ) -> Evaluation | None:
     """A model that writes; None for any other."""
     judge_by: dict[str, Any] = {
         "columns": dict(columns or {}), "generate_rows": generate_rows, "ask": ask, "judge_name": judge_name,
+        "fairness": fairness,
     }  # fmt: skip
     rows = plain(data)
     if isinstance(model, Writer):
         from luthier.language_judging import judge_writer
 
-        ours, others = judge_writer(model, rows, task=task or "auto", **judge_by)
+        ours, others, fair = judge_writer(model, rows, task=task or "auto", **judge_by)
     elif not isinstance(model, str | Path):
         return None
     elif _is_run(model):
@@ -175,7 +189,7 @@ def _evaluate_writer(
 
         if not language.writes(Path(model)):
             return None
-        ours, others = language.judge_run(model, rows, task=task, listener=listener, **judge_by)
+        ours, others, fair = language.judge_run(model, rows, task=task, listener=listener, **judge_by)
     else:
         from luthier import language_judging as language
         from luthier.models.catalogue import locate
@@ -185,18 +199,24 @@ def _evaluate_writer(
             return None
         known = language.open_language(rows, task or "auto", judge_by["columns"]).task
         base = LanguageModel.load_base(str(model), task=known)
-        ours, others = language.judge_writer(base, rows, task=known, **judge_by)
-    return Evaluation(ours, others, compare_generation(ours, others))
+        ours, others, fair = language.judge_writer(base, rows, task=known, **judge_by)
+    return Evaluation(ours, others, compare_generation(ours, others), fair)
 
 
 def _evaluate_base(
-    name: str, data: Source, task: str | None, columns: dict[str, Any] | None, train: Source | None, listener: Listener
+    name: str,
+    data: Source,
+    task: str | None,
+    columns: dict[str, Any] | None,
+    train: Source | None,
+    fairness: FairnessSpec | None,
+    listener: Listener,
 ) -> Evaluation:
     """A base model with a linear head on its frozen features."""
     from luthier.data.prepare import names_of
     from luthier.models.catalogue import locate
     from luthier.models.tokenizer import load_tokenizer
-    from luthier.proof import baseline_evaluations
+    from luthier.proof import baseline_evaluations, fairness_model
 
     source = locate(name)
     if train is None:
@@ -207,16 +227,18 @@ def _evaluate_base(
             param="train",
         )
     fit_on = _labelled(train, task or "auto", columns)
-    rows = _labelled(data, fit_on.task, columns, fit_on.several_labels)
+    rows = _labelled(data, fit_on.task, columns, fit_on.several_labels, fairness)
     if fit_on.task == "regress":
         labels = list(fit_on.columns.score)
     else:
         labels = sorted({label for sample in fit_on.samples() for label in names_of(sample)})
     tokenizer = load_tokenizer(source.path)
+    fitted: dict[str, Predictor] = {}
     found = baseline_evaluations(
         ("majority", "tfidf", "frozen"), fit_on.task, _Samples(fit_on), _Samples(rows), labels=labels,
         several_labels=fit_on.several_labels, source=source, tokenizer=tokenizer,
         max_length=min(256, tokenizer.max_length), spec=EvaluateSpec(), listener=listener,
+        fitted=fitted,
     )  # fmt: skip
     if "frozen" not in found:
         raise UsageError(
@@ -224,23 +246,44 @@ def _evaluate_base(
             remedy="Train first: luthier train --task extract --method head --data FILE.",
         )
     ours = found.pop("frozen")
-    return Evaluation(ours, found, compare_evaluations(ours, found))
+    fair = _fairness(fairness, rows, fairness_model("", ours, fitted["frozen"]), train=_Samples(fit_on))
+    return Evaluation(ours, found, compare_evaluations(ours, found), fair)
 
 
 class _Samples:
     """A data set that can be read again."""
 
     def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+        self.dataset = dataset
 
     def __iter__(self) -> Iterator[Sample]:
-        return self._dataset.samples()
+        return self.dataset.samples()
 
 
-def _labelled(source: Source, task: str, columns: dict[str, Any] | None, several: bool | None = None) -> Any:
+def _fairness(
+    spec: FairnessSpec | None,
+    rows: Dataset,
+    ours: Model,
+    before: Model | None = None,
+    train: _Samples | None = None,
+) -> dict[str, Any] | None:
+    return None if spec is None else measure_fairness(spec, _Samples(rows), ours, before=before, train=train)
+
+
+def _labelled(
+    source: Source,
+    task: str,
+    columns: dict[str, Any] | None,
+    several: bool | None = None,
+    fairness: FairnessSpec | None = None,
+) -> Any:
+    """The data; a group column of `fairness` that is not there is told at once."""
     dataset = Dataset.open(plain(source), task=task, columns=columns)
     if several is not None and dataset.task == "classify":
         dataset.several_labels = several
+    if fairness is not None:
+        check_group_columns(dataset, columns_of(fairness))
+        swap_lists(fairness.swaps)
     return dataset
 
 

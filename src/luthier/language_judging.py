@@ -8,21 +8,23 @@ from typing import Any
 
 from luthier.core.errors import ModelError, UsageError
 from luthier.core.events import Event, Listener
-from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, Recipe
+from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec, FairnessSpec, Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
 from luthier.data.dataset import Dataset
+from luthier.data.groups import check_group_columns
 from luthier.data.samples import Sample
+from luthier.evaluate.fairness import Model, columns_of, measure_fairness, swap_lists
 from luthier.evaluate.generation import GenerationEvaluation, Writer
 from luthier.evaluate.generation.graders import Ask
-from luthier.language_proof import judge_language, untuned
+from luthier.language_proof import fairness_writer, judge_language, untuned
 from luthier.models.base_source import BaseSource, read_json
 from luthier.models.export import SETTINGS_JSON
 from luthier.models.language_predictor import LanguageModel
 from luthier.models.run_model import model_folder
 
-Judged = tuple[GenerationEvaluation, dict[str, GenerationEvaluation]]
-"""The model's, and those of the others on the same rows."""
+Judged = tuple[GenerationEvaluation, dict[str, GenerationEvaluation], dict[str, Any] | None]
+"""The model's, those of the others on the same rows, and its fairness where that was asked for."""
 
 
 def writes(folder: Path) -> bool:
@@ -45,6 +47,7 @@ def judge_run(
     generate_rows: int | None,
     ask: Ask | None,
     judge_name: str,
+    fairness: FairnessSpec | None = None,
     listener: Listener,
 ) -> Judged:
     """A run, with the settings of its recipe, against its untuned base where that is still there."""
@@ -62,7 +65,7 @@ def judge_run(
         raise UsageError(
             f"the run was trained for {ours.task}, not {task}.", remedy="Leave --task out.", param="task"
         )
-    rows = Rows(open_language(data, ours.task, columns))
+    rows = _rows(data, ours.task, columns, fairness)
     answered = min(len(rows), spec.generate_rows)
     listener(Event("message", f"Judging {path} on {len(rows):,} rows, {answered:,} of them answered."))
 
@@ -75,9 +78,11 @@ def judge_run(
         base = untuned(ours, place)
     except ModelError as error:
         listener(Event("message", f"There is nothing to compare with: {error.message}", "warn"))
-        return found, {}
+        return found, {}, _fairness(fairness, rows, fairness_writer("", found, ours, spec), None)
     listener(Event("message", "Baseline: the base model, untuned."))
-    return found, {"base": judged(base)}
+    others = {"base": judged(base)}
+    before = fairness_writer("base", others["base"], base, spec)
+    return found, others, _fairness(fairness, rows, fairness_writer("", found, ours, spec), before)
 
 
 def judge_writer(
@@ -89,13 +94,28 @@ def judge_writer(
     generate_rows: int | None,
     ask: Ask | None,
     judge_name: str,
+    fairness: FairnessSpec | None = None,
 ) -> Judged:
     """A base model, or any other `Writer`, by itself."""
     spec = EvaluateSpec()
     if generate_rows is not None:
         spec = spec.model_copy(update={"generate_rows": generate_rows})
-    rows = Rows(open_language(data, task, columns))
-    return judge_language(model, rows, spec, rows.dataset, ask=ask, judge_name=judge_name), {}
+    rows = _rows(data, task, columns, fairness)
+    found = judge_language(model, rows, spec, rows.dataset, ask=ask, judge_name=judge_name)
+    return found, {}, _fairness(fairness, rows, fairness_writer("", found, model, spec), None)
+
+
+def _rows(data: str | list[str], task: str, columns: dict[str, Any], fairness: FairnessSpec | None) -> Rows:
+    """The rows; a group column that is not there is told at once."""
+    dataset = open_language(data, task, columns)
+    if fairness is not None:
+        check_group_columns(dataset, columns_of(fairness))
+        swap_lists(fairness.swaps)
+    return Rows(dataset)
+
+
+def _fairness(spec: FairnessSpec | None, rows: Rows, ours: Model, before: Model | None) -> dict[str, Any] | None:
+    return None if spec is None else measure_fairness(spec, rows, ours, before=before)
 
 
 def open_language(data: str | list[str], task: str, columns: dict[str, Any]) -> Dataset:

@@ -11,10 +11,13 @@ from luthier.core.errors import ModelError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import EvaluateSpec, Recipe
 from luthier.core.rundir import read_jsonl
+from luthier.data.canaries import SOURCE, canaries
 from luthier.data.dataset import Dataset
+from luthier.data.prepare import View
 from luthier.data.samples import Sample
 from luthier.data.sources import open_bytes
 from luthier.data.templates import renderer_for
+from luthier.evaluate.fairness import Model, WriterAnswers, prove_fairness
 from luthier.evaluate.generation import (
     GenerationEvaluation,
     RowColumns,
@@ -24,10 +27,12 @@ from luthier.evaluate.generation import (
 )
 from luthier.evaluate.generation.grader_models import Grader, Multi, ScoreModel, parse_graders
 from luthier.evaluate.generation.graders import Ask, grade, sample_of
+from luthier.evaluate.generation.memorisation import answers_only, memorisation
 from luthier.evaluate.generation.questions import item_of, question_of
 from luthier.evaluate.generation.report import build_language_report, side_by_side
 from luthier.evaluate.metric_names import check_metrics
 from luthier.evaluate.overfitting import diagnose
+from luthier.forgetting_proof import writer_forgetting
 from luthier.models.language_predictor import LanguageModel
 from luthier.train.language_step import LanguageRunner
 from luthier.train.run import Trained
@@ -47,7 +52,8 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     _check_parity(trained, ours)
     held_out = reporting.held_out(trained)
     if held_out is None:
-        return _finish(trained, None, {}, "held-out"), None
+        memorised = _memorised(trained, ours, None, [], listener)
+        return _finish(trained, None, {}, "held-out", memorised, writer_forgetting(trained, ours, listener)), None
     judged_on, where = held_out
     spec = recipe.evaluate
     unknown = [name for name in spec.baselines if name not in _BASELINES]
@@ -61,14 +67,43 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
 
     evaluation = judged(ours)
     others: dict[str, GenerationEvaluation] = {}
+    base = before = None
     if "base" in spec.baselines:
         listener(Event("message", f"Baseline: {_BASELINES['base']}."))
-        others["base"] = judged(untuned(ours, str(trained.source.path)))
+        base = untuned(ours, str(trained.source.path))
+        others["base"] = judged(base)
+        before = fairness_writer("base", others["base"], base, spec)
+    memorised = _memorised(trained, ours, base, judged_on, listener)
+    del base
     if "scratch" in spec.baselines:
         listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
         with reporting.from_scratch(trained) as folder:
             others["scratch"] = judged(LanguageModel.load(folder))
-    return _finish(trained, evaluation, others, where), evaluation
+    fairness = prove_fairness(
+        recipe, judged_on, fairness_writer("", evaluation, ours, spec), before=before, train=trained.prepared.train,
+        listener=listener, warnings=trained.warnings,
+    )  # fmt: skip
+    del before
+    forgetting = writer_forgetting(trained, ours, listener)
+    return _finish(trained, evaluation, others, where, memorised, forgetting, fairness), evaluation
+
+
+def fairness_writer(name: str, judged: GenerationEvaluation, model: Writer, spec: EvaluateSpec) -> Model:
+    """A model that writes as the fairness report asks it."""
+    return Model(name, judged, WriterAnswers(model, answered=spec.generate_rows, max_tokens=spec.max_tokens))
+
+
+def _memorised(
+    trained: Trained, ours: Writer, base: Writer | None, held_out: View | Sequence[Sample], listener: Listener
+) -> dict[str, Any] | None:
+    """What the model learned by heart, beside held-out rows and the untuned base."""
+    spec, rows = trained.recipe.evaluate, trained.prepared.train
+    if not spec.memorisation and not spec.canaries:
+        return None
+    listener(Event("message", "Looking for answers learned by heart."))
+    planted = canaries(trained.prepared.task, spec.canaries, trained.recipe.train.seed)
+    own = answers_only((row for row in rows if row.source != SOURCE), spec.memorisation, len(rows) - len(planted))
+    return memorisation(ours, base, own, answers_only(held_out, spec.memorisation, len(held_out)), planted)
 
 
 def judge_language(
@@ -162,6 +197,9 @@ def _finish(
     evaluation: GenerationEvaluation | None,
     others: dict[str, GenerationEvaluation],
     where: str,
+    memorised: dict[str, Any] | None,
+    forgetting: dict[str, Any] | None,
+    fairness: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     progress = trained.progress
     comparisons = []
@@ -177,7 +215,10 @@ def _finish(
         if trained.validator is not None
         else None,
         evaluated_on=where,
+        memorisation=memorised,
         validation_metric=trained.validator.metric_name if trained.validator is not None else "",
+        fairness=fairness,
+        forgetting=forgetting,
         **reporting.shared(trained),
     )
     reporting.write(trained.run, report)

@@ -14,11 +14,13 @@ from luthier.data.samples import Sample
 from luthier.evaluate.baselines import Majority
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
+from luthier.evaluate.fairness import Model, predictor_answers, prove_fairness
 from luthier.evaluate.generation import GenerationEvaluation
 from luthier.evaluate.linear import FrozenFeatures, TfidfBaseline
 from luthier.evaluate.metric_names import primary_metric
 from luthier.evaluate.overfitting import diagnose
-from luthier.evaluate.report import build_report
+from luthier.evaluate.report import build_report, strict
+from luthier.forgetting_proof import reader_forgetting
 from luthier.language_proof import prove_language
 from luthier.models.base_source import BaseSource
 from luthier.models.predictor import TunedModel
@@ -41,8 +43,9 @@ def baseline_evaluations(
     max_length: int,
     spec: EvaluateSpec,
     listener: Listener,
+    fitted: dict[str, Predictor] | None = None,
 ) -> dict[str, Evaluation]:
-    """Fit each baseline on the training rows and judge it on the same rows as the model."""
+    """Fit each baseline on the training rows and judge it on the same rows as the model; `fitted` takes them."""
     found: dict[str, Evaluation] = {}
     for name in names:
         if name == "frozen" and task == "extract":
@@ -57,6 +60,8 @@ def baseline_evaluations(
             predictor, name = baseline.fit(fit_on), baseline.name
         else:
             predictor = FrozenFeatures(task, FrozenEncoder(source, tokenizer, max_length), **known).fit(fit_on)
+        if fitted is not None:
+            fitted[name] = predictor
         found[name] = evaluate(
             predictor, judge_on, metrics=spec.metrics, several_labels=several_labels, bootstrap=spec.bootstrap,
             batch_size=4096,
@@ -84,6 +89,7 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     held_out = reporting.held_out(trained)
     if held_out is None:
         report = _without_proof(trained)
+        report["forgetting"] = strict(reader_forgetting(trained, model, listener))
         reporting.write(run, report)
         return report, None
     judged_on, where = held_out
@@ -93,17 +99,36 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         model, judged_on, metrics=spec.metrics, several_labels=prepared.several_labels, bootstrap=spec.bootstrap
     )
     assert isinstance(recipe.train.max_length, int)
+    fitted: dict[str, Predictor] = {}
     others = baseline_evaluations(
         [name for name in spec.baselines if name != "scratch"], prepared.task, prepared.train, judged_on,
         labels=prepared.labels, several_labels=prepared.several_labels, source=trained.source,
         tokenizer=trained.tokenizer, max_length=recipe.train.max_length, spec=spec, listener=listener,
+        fitted=fitted,
     )  # fmt: skip
     if "scratch" in spec.baselines:
         others["scratch"] = _from_scratch(trained, judged_on, listener)
     comparisons = compare_evaluations(ours, others, resamples=spec.bootstrap)
-    report = _report(trained, ours, others, comparisons, calibration, where)
+    fairness = prove_fairness(
+        recipe, judged_on, fairness_model("", ours, model), before=before_tuning(others, fitted), train=prepared.train,
+        listener=listener, warnings=trained.warnings,
+    )  # fmt: skip
+    report = _report(trained, ours, others, comparisons, calibration, where, fairness)
+    report["forgetting"] = strict(reader_forgetting(trained, model, listener))
     reporting.write(run, report)
     return report, ours
+
+
+def fairness_model(name: str, judged: Evaluation, predictor: Predictor) -> Model:
+    """A predictor as the fairness report asks it."""
+    return Model(name, judged, predictor_answers(predictor, judged.several_labels))
+
+
+def before_tuning(judged: Mapping[str, Evaluation], fitted: Mapping[str, Predictor]) -> Model | None:
+    """The frozen base with a linear head, which stands for the model before tuning; None where there is none."""
+    if "frozen" not in fitted:
+        return None
+    return fairness_model("frozen", judged["frozen"], fitted["frozen"])
 
 
 def _calibrate(trained: Trained) -> dict[str, Any]:
@@ -161,6 +186,7 @@ def _report(
     comparisons: Sequence[Comparison],
     calibration: Mapping[str, Any],
     where: str,
+    fairness: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     progress = trained.progress
     scorer = trained.validator.metric_name if trained.validator is not None else ""
@@ -171,6 +197,7 @@ def _report(
         validation_metric=scorer,
         overfitting=diagnose(progress.history, progress.best_epoch, progress.planned_epochs),
         calibration=calibration or None,
+        fairness=fairness,
         evaluated_on=where,
         **reporting.shared(trained),
     )

@@ -44,8 +44,10 @@ def from_scratch(trained: Trained) -> Iterator[Path]:
     folder = RunDir(trained.run.path / ".scratch")
     durable.make_folder(folder.path)
     recipe = trained.recipe.replace(
-        **{"method": {"kind": "full"}, "freeze.layers": 0, "freeze.embeddings": False, "evaluate.samples": 0}
-    )
+        **{"method": {"kind": "full"}, "freeze.layers": 0, "freeze.embeddings": False, "evaluate.samples": 0,
+           "evaluate.canaries": 0, "evaluate.forgetting": False, "data.replay": None, "train.replay": 0.0,
+           "train.l2_sp": 0.0, "train.kl_to_base": 0.0, "train.average": 1.0}
+    )  # fmt: skip
     try:
         scratch = train(
             recipe, folder, scorer_for=scorer_for, listener=lambda event: None, from_scratch=True, preflight=False,

@@ -158,3 +158,75 @@ def test_bases_that_do_not_write_or_are_not_there(luthier, here, pipe):
         result = luthier("chat", name)
         assert result.code == 1, result.err
         assert said in result.err
+
+
+SHOP = """name: shop
+instructions: Be kind.
+actions:
+  - {name: look, python: "tools:look", confirm: false}
+  - {name: change, python: "tools:change"}
+"""
+
+
+@pytest.fixture
+def shop(here, monkeypatch):
+    """An assistant's file with two actions, and a model that asks for what `wanted` names."""
+    from luthier.core.generation import Generation
+    from luthier.deciding import assistants
+
+    class Model:
+        name, local, wanted = "fake", True, "look"
+
+        def fits(self, conversation, max_tokens):
+            return True
+
+        def generate(self, prompts, sampling=None):
+            last = prompts[-1].messages[-1].content
+            asked = {"answer": last} if last.startswith("Result") else {"action": self.wanted, "arguments": {}}
+            return [Generation(json.dumps(asked), "stop", 5, 2)]
+
+    (here / "tools.py").write_text("def look():\n    return 'seen'\ndef change():\n    return 'changed'\n")
+    (here / "shop.yaml").write_text(SHOP)
+    model = Model()
+    monkeypatch.setattr(assistants, "model_of", lambda file: model)
+    return model
+
+
+def test_an_assistant_does_what_needs_no_agreement(shop, luthier, pipe):
+    pipe("look\n")
+    result = luthier("chat", "shop.yaml")
+    assert (result.code, result.out) == (0, "Result: seen\n")
+    assert "look({})" in result.err
+
+
+def test_through_a_pipe_nobody_agrees_unless_it_is_allowed(shop, luthier, pipe):
+    shop.wanted = "change"
+    pipe("change\n")
+    assert luthier("chat", "shop.yaml").out == "Result: The user did not agree to this call.\n"
+    pipe("change\n")
+    assert luthier("chat", "shop.yaml", "--allow", "change").out == "Result: changed\n"
+    pipe("x\n")
+    refused = luthier("chat", "shop.yaml", "--allow", "nothing")
+    assert refused.code == 2
+    assert "change" in refused.err
+
+
+@pytest.mark.parametrize(("said", "answer"), [("y", "changed"), ("n", "did not agree"), ("", "did not agree")])
+def test_a_person_is_asked_before_each_call(shop, luthier, type_in, said, answer):
+    shop.wanted = "change"
+    type_in("change it", said, "/quit")
+    assert answer in luthier("chat", "shop.yaml").out
+
+
+def test_what_a_person_agrees_to_is_what_is_shown(monkeypatch):
+    from luthier.cli.chat import _agreed
+
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text: asked.append(text) or " Yes ")
+    assert _agreed("pay", {"to": "a\u202eb\u200b\x1b[2K\n", "town": "Łódź"})
+    assert asked == ['Run pay({"to": "a\\u202eb\\u200b\\u001b[2K\\n", "town": "Łódź"})? [y/N] ']
+
+
+def test_only_an_assistant_has_actions_to_allow(writer, luthier, pipe):
+    pipe("x\n")
+    assert luthier("chat", "run", "--allow", "look").code == 2

@@ -35,6 +35,16 @@ def test_eval_for_people(api, luthier, here):
     assert "train" not in api.calls[0][1]
 
 
+def test_eval_by_group_and_with_swaps(api, luthier, here):
+    luthier("eval", "runs/a", "--data", "a.csv", "--group", "region", "--group", "age")
+    luthier("eval", "runs/a", "--data", "a.csv", "--swaps", "mine.yaml")
+    luthier("eval", "runs/a", "--data", "a.csv")
+    asked = [call.get("fairness") for _, call in api.calls]
+    assert (asked[0].group, asked[0].swaps) == (["region", "age"], "auto")
+    assert (asked[1].group, asked[1].swaps) == ([], "mine.yaml")
+    assert asked[2] is None
+
+
 def test_models_are_listed_and_shown(luthier):
     names = [item["name"] for item in json.loads(luthier("models", "--json").out)["models"]]
     assert "minilm" in names
@@ -115,7 +125,18 @@ def test_doctor_probes_and_a_broken_probe_is_an_answer(luthier, here, monkeypatc
 
     value = json.loads(luthier("doctor", "--json").out)
     states = {item["name"]: item["state"] for item in value["probes"]}
-    assert {"python", "torch", "threads", "cpu", "gpu", "disk", "base model", "allocator"} <= set(states)
+    assert {
+        "python",
+        "torch",
+        "threads",
+        "cpu",
+        "gpu",
+        "disk",
+        "base model",
+        "allocator",
+        "service",
+        "database",
+    } <= set(states)
     assert states["torch"] == "ok"
     assert value["ok"] == ("missing" not in states.values())
 
@@ -126,6 +147,49 @@ def test_doctor_probes_and_a_broken_probe_is_an_answer(luthier, here, monkeypatc
     result = luthier("doctor")
     assert result.code == 1
     assert "libtorch is not there" in result.out
+
+
+def test_doctor_says_whether_the_service_can_start(monkeypatch, tmp_path):
+    import socket
+
+    from luthier.cli import service_probes
+
+    monkeypatch.setenv("LUTHIER_HOME", str(tmp_path / "home"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setenv("LUTHIER_PORT", str(other.getsockname()[1]))
+        taken = service_probes.service()
+    assert taken.state == "note"
+    assert "--port" in taken.remedy
+    monkeypatch.setenv("LUTHIER_PORT", "0")
+    assert service_probes.service().state == "ok"
+    found = service_probes.database()
+    assert (found.state, str(tmp_path / "home") in found.detail) == ("ok", True)
+    assert not (tmp_path / "home").exists(), "a look makes nothing"
+    monkeypatch.setenv("LUTHIER_PORT", "many")
+    assert "LUTHIER_PORT" in service_probes.service().detail
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql+psycopg://luthier:hush-hush@127.0.0.1:1/luthier", "mysql://luthier:hush-hush@127.0.0.1/luthier"],
+)
+def test_doctor_names_a_database_that_cannot_be_used_without_its_password(monkeypatch, address):
+    from luthier.cli import service_probes
+
+    monkeypatch.setenv("LUTHIER_DATABASE", address)
+    found = service_probes.database()
+    assert found.state == "note"
+    assert found.remedy
+    assert "hush-hush" not in str(found)
+
+
+def test_doctor_asks_a_postgres(monkeypatch, postgres_url):
+    from luthier.cli import service_probes
+
+    monkeypatch.setenv("LUTHIER_DATABASE", postgres_url)
+    assert service_probes.database().state == "ok"
 
 
 def test_check_shows_a_real_report_and_keeps_what_is_beyond_a_hundred(api, luthier, here, monkeypatch):

@@ -181,5 +181,31 @@ def fake_numbers_report(rows=200):
         comparisons=compare_evaluations(ours, judged),
         data={"rows": {"test": rows}},
         cost={"seconds": 3.0},
-        fairness={"group": "region", "gap": 0.031},
+        fairness=fairness_of("region", "north", "Rows of north are answered wrongly twice as often."),
     )
+
+
+def fairness_of(column, group, words):
+    """The fairness part of a report, with one column, two groups and one swap."""
+    measure = {"name": "wrong", "title": "wrong answers", "is_share": True}
+    cell = {"value": 0.25, "low": 0.125, "high": 0.5}
+    groups = [
+        {"name": name, "judged": judged, "rows": 40, "train_rows": None, "measures": {"wrong": cell},
+         "metrics": {"accuracy": {"value": 0.75, "low": 0.5, "high": 0.875}}}
+        for name, judged in ((group, True), ("(none)", False))
+    ]  # fmt: skip
+    difference = measure | {
+        "group": group, "measure": "wrong", "value": 0.25, "others": 0.125, "p_value": 0.01, "verdict": "worse",
+        "difference": cell,
+    }  # fmt: skip
+    swap = {
+        "sentence": words, "title": words, "by_swap": [
+            {"from": group, "to": words, "rows": 3, "changed": 1, "mean_shift": 0.125}],
+        "examples": [
+            {"line": 4, "text": words, "swapped": words, "answer": group, "answer_swapped": words}],
+    }  # fmt: skip
+    return {
+        "verdict": words, "unusable": [{"sentence": words}], "notes": [words], "swaps": [swap],
+        "columns": [{"column": column, "sentences": [words], "advice": [words], "measures": [measure],
+                     "groups": groups, "differences": [difference]}],
+    }  # fmt: skip

@@ -44,8 +44,8 @@ def test_scaling_lowers_the_loss_and_the_calibration_error():
 def test_temperature_at_the_edges():
     assert fit_temperature(np.empty((0, 3)), np.empty(0)) == 1.0
     assert fit_temperature(np.ones((4, 1)), np.zeros(4)) == 1.0
-    separable = fit_temperature(np.eye(3) * 50, np.arange(3))
-    assert 0.049 < separable < 20.1
+    assert fit_temperature(np.eye(3) * 50, np.arange(3)) >= 1.0  # all right: no row says how sure is too sure
+    assert fit_temperature(np.eye(3) - 0.5, np.eye(3)) >= 1.0
     assert np.isfinite(fit_temperature(np.array([[1e4, -1e4]]), np.array([1])))
     with pytest.raises(ValueError, match="do not fit"):
         fit_temperature(np.ones((4, 2)), np.zeros(3))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from fake_reports import HOSTILE
 from fake_writers import FakeWriter, chat
-from test_report import INTERFACE_KEYS, OUR_KEYS, Page
+from test_report import INTERFACE_KEYS, OUR_KEYS, Page, assert_whole_and_self_contained
 
 from luthier.evaluate.card import model_card
 from luthier.evaluate.generation import compare_generation, evaluate_generation
@@ -83,9 +83,7 @@ def test_the_report_is_strict_json_and_the_page_is_whole_and_escaped(judged):
     assert json.loads(json.dumps(report, allow_nan=False)) == report
     page = render_page(json.loads(json.dumps(report)))
     parsed = Page(page)
-    assert parsed.open == []
-    assert parsed.requests == []
-    assert "script" not in parsed.tags
+    assert_whole_and_self_contained(page, parsed)
     words = "".join(parsed.words)
     assert HOSTILE in words
     assert "None" not in words

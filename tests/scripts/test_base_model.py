@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -28,14 +30,33 @@ def script(monkeypatch: pytest.MonkeyPatch) -> object:
         del sys.modules[name]
 
 
-def test_prose_is_kept_and_menus_code_and_other_languages_are_not(script) -> None:
+def test_plain_sentences_are_kept_and_menus_code_and_other_languages_are_not(script) -> None:
+    plain = script("clean").is_plain
+    assert plain("The server reads the file when it starts, and again whenever it is told to do so.")
+    assert not plain("File Edit View Insert Format Tools Window Help Options Preferences.")
+    assert not plain("for (i = 0; i < n; i++) { total += values[i]; printf('%d', total); }")
+    assert not plain("Der Server liest die Datei beim Start und danach immer dann, wenn man es verlangt.")
+    assert not plain("You can write it like this, and the program will then read all of the lines:")
+    assert not plain("You can find it in /usr/share/doc/manual and in the folder that the program has made.")
+    assert not plain("This dialog allows you to set the margins of the page, and it is explained in detail in.")
+    assert not plain("When the fileName is not given, the program asks for it and then it goes on to read.")
+    assert not plain("It is short.")
+
+
+def test_text_with_many_rare_words_is_not_common(script) -> None:
+    common = script("clean").CommonWords(["the cat sat on the mat", "the cat ran", "a quokka ran"], 4)
+    assert common.cover("The cat ran.")
+    assert not common.cover("The quokka sat.")
+    assert common.cover("The cat ran and the cat ran to the quokka.", 0.6)
+
+
+def test_entities_of_manuals_become_words(script) -> None:
+    pytest.importorskip("selectolax")
     clean = script("clean")
-    assert clean.is_prose("The server reads the file when it starts, and again whenever it is told to do so.")
-    assert not clean.is_prose("File Edit View Insert Format Tools Window Help Options Preferences.")
-    assert not clean.is_prose("for (i = 0; i < n; i++) { total += values[i]; printf('%d', total); }")
-    assert not clean.is_prose("Der Server liest die Datei beim Start und danach immer dann, wenn man es verlangt.")
-    assert not clean.is_prose("You can write it like this, and the program will then read all of the lines:")
-    assert not clean.is_prose("It is short.")
+    assert list(clean.html_paragraphs("<para>Click the &LMB; in &kmail; &amp; wait.</para>")) == [
+        "Click the left mouse button in KMail & wait."
+    ]
+    assert clean.entity("no.such") == ""
 
 
 def test_quotes_and_dashes_become_plain(script) -> None:
@@ -60,33 +81,17 @@ def test_html_gives_paragraphs_without_listings_and_menus(script) -> None:
         "<html><nav><p>Home and other pages</p></nav><h1>1.2. Files\u00b6</h1><p>A <b>file</b> is a\nset of bytes.</p>"
         "<pre>rm -rf</pre><ul><li>One item</li><li><p>Inner text</p></li></ul><div class='para'>A part.</div></html>"
     )
-    assert list(script("clean").html_paragraphs(page)) == [
-        "# Files",
-        "A file is a set of bytes.",
-        "One item",
-        "Inner text",
-        "A part.",
+    found = list(script("clean").html_paragraphs(page))
+    assert found == ["A file is a set of bytes.", "One item", "Inner text", "A part."]
+
+
+def test_paragraphs_are_joined_and_a_short_rest_is_left_out(script) -> None:
+    documents = script("clean").documents
+    assert list(documents(["a" * 60, "b" * 60, "c" * 90, "d" * 10], longest=130, shortest=20)) == [
+        "a" * 60 + "\n\n" + "b" * 60,
+        "c" * 90 + "\n\n" + "d" * 10,
     ]
-
-
-def test_rst_pod_and_scenarios(script) -> None:
-    clean = script("clean")
-    rst = "Title\n=====\n\nSee :ref:`the guide <guide>` and ``make``::\n\n    make all\n\n.. note:: no\n"
-    assert list(clean.rst_paragraphs(rst)) == ["# Title", "See the guide and make:"]
-    assert list(clean.pod_paragraphs("=head1 NAME\n\nUse C<print> or L<say|perlfunc>.\n\n  code\n")) == [
-        "# NAME",
-        "Use print or say.",
-    ]
-    scene = '[message]\nspeaker=Konrad\nmessage= _ "We ""must"" go now!"\n[/message]'
-    assert list(clean.script_paragraphs(scene)) == ['Konrad: We "must" go now!']
-
-
-def test_a_heading_goes_with_the_next_paragraph_that_is_kept(script) -> None:
-    clean = script("clean")
-    first = "The first paragraph says that the program has to be started before anything else can be done with it. "
-    found = list(clean.documents(["# Lost", "no", "# Kept", first * 2 + "Good."], clean.Duplicates()))
-    assert len(found) == 1
-    assert found[0].startswith("Kept\n\nThe first paragraph")
+    assert list(documents(["a" * 60])) == []
 
 
 def test_dictionary_entries_become_sentences(script, tmp_path: Path) -> None:
@@ -94,15 +99,27 @@ def test_dictionary_entries_become_sentences(script, tmp_path: Path) -> None:
     entry = '00001740 03 v 01 abandon 0 000 | give up completely; "they abandoned the old car"  \n'
     slur = "00001741 03 n 01 badword 0 000 | (offensive) a word that is an insult  \n"
     (tmp_path / "data.verb").write_text("  1 licence\n" + entry + slur)
+    (tmp_path / "cntlist.rev").write_text("abandon%2:40:01:: 1 9\nabdicate%2:41:00:: 1 1\n")
     entries = list(glosses.wordnet_entries(tmp_path))
     assert [glosses.wordnet_sentence(*item) for item in entries] == [
-        'Abandon (verb): give up completely. For example: "they abandoned the old car"'
+        "Abandon means to give up completely. For example: They abandoned the old car."
     ]
-    gcide = 'Abdicator \\Ab"di*ca`tor\\, n.\n   One who abdicates his office.\n   [1913 Webster]\n\n'
-    assert list(glosses.gcide_sentences(gcide, frozenset(["abdicator"]))) == [
-        ("abdicator", "Abdicator: one who abdicates his office.")
-    ]
-    assert list(glosses.gcide_sentences(gcide, frozenset())) == []
+    assert glosses.used_words(tmp_path) == {"abandon"}
+
+
+def test_titles_of_help_pages_become_questions(script, tmp_path: Path) -> None:
+    pytest.importorskip("selectolax")
+    chat_help = script("chat_help")
+    page = tmp_path / "debian" / "eog" / "usr" / "share" / "help" / "C" / "eog" / "print.page"
+    page.parent.mkdir(parents=True)
+    page.write_text(
+        "<page><info><desc>No</desc></info><title>Print a picture</title>"
+        "<p>Choose Print in the menu, and then choose the printer that you want to use.</p></page>"
+    )
+    ((key, question, answer),) = chat_help.help_questions(tmp_path, random.Random(0))
+    assert key == "help:Print a picture"
+    assert "print a picture" in question
+    assert answer == "Choose Print in the menu, and then choose the printer that you want to use."
 
 
 @pytest.mark.slow
@@ -179,14 +196,14 @@ def test_the_blank_folder_is_a_base_that_transformers_load(
     assert (AutoModelForCausalLM.from_pretrained(blank).model.layers[0].self_attn.q_proj.weight == first).all()
 
 
-def test_the_mixture_keeps_sides_apart_and_follows_its_shares(
+def test_the_mixture_keeps_sides_apart_and_repeats_what_is_scarce(
     script, corpus_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, mix = script("tokenizer"), script("pretrain")
     monkeypatch.setattr(made, "VOCABULARY", 400)
-    monkeypatch.setattr(mix, "BUDGET", 12_000)
     monkeypatch.setattr(mix, "VALIDATION", 0.05)
-    monkeypatch.setattr(mix, "REPEATED", {"code": 2})
+    monkeypatch.setattr(mix, "TIMES", {"code": 2, "rows": 1, "dictionary": 1})
+    monkeypatch.setattr(mix, "MOST", {"rows": 500})
     made.train_tokenizer(corpus_folder / "corpus", corpus_folder / "blank")
     report = mix.build_pretrain(corpus_folder)
     files = {
@@ -195,11 +212,12 @@ def test_the_mixture_keeps_sides_apart_and_follows_its_shares(
     }
     assert files["validation"]
     assert not set(files["train"]) & set(files["validation"])
-    assert report["parts"]["prose"] == pytest.approx(0.45 * 12_000, rel=0.05)
-    assert report["parts"]["code"] == pytest.approx(0.12 * 12_000, rel=0.1)
-    mix.build_pretrain(corpus_folder, texts=10)
-    again = (corpus_folder / "pretrain" / "train.jsonl").read_text().splitlines()
-    assert again == files["train"][:10]
+    times = Counter(Counter(files["train"]).values())
+    assert set(times) == {1, 2, mix.HELP_TIMES}
+    assert 450 < report["parts"]["rows"] <= 500
+    assert report["train"] == len(files["train"])
+    mix.build_pretrain(corpus_folder)
+    assert (corpus_folder / "pretrain" / "train.jsonl").read_text().splitlines() == files["train"]
 
 
 def test_recipes_are_valid(script) -> None:

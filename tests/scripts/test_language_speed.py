@@ -62,10 +62,11 @@ def test_the_steady_state_leaves_the_first_steps_out_and_the_rest_of_the_job_is_
     from benchmarks.language_speed import settle, useful
 
     job = {"order": "bucketed", "compile": False}
-    steps = [{"end": end, "loss": 1.0} for end in (10.0, 11.0, 12.0, 12.5, 13.0)]
+    steps = [{"end": end, "cpu": 2 * end, "loss": 1.0} for end in (10.0, 11.0, 12.0, 12.5, 13.0)]
     found = settle({"steps": steps, "wall": 14.0}, plan(64), job)  # five steps of eight
     assert found["rate"] == pytest.approx(160 / 1.0)
     assert found["judged_rate"] == pytest.approx(64 / 1.0)
+    assert found["busy_rate"] == pytest.approx(160 / 2.0)
     assert found["whole"] == pytest.approx(14.0 + 240 / 160)
     assert not found["measured"]
     assert found["share"] == pytest.approx(useful(SHAPE, 160, 64) / 1e9)
@@ -120,8 +121,11 @@ def test_the_page_shows_the_newest_of_each_comparison_and_claims_nothing_across_
            for key in ("rate", "judged_rate", "loss", "norm", "peak", "first_step", "whole")},
     }  # fmt: skip
     litgpt = result | {"name": "litgpt", "peer": "LitGPT", "ratio": None, "whole_ratio": [1.05, 1.06, 1.07]}
-    page = document([result | {"ratio": [9.0]}, litgpt, result])
+    older = result | {"ratio": [9.0], "steps": 250, "rounds": 1, "date": "2025-12-31"}
+    page = document([older, litgpt, result | {"rounds": 1, "busy_ratio": [2.5, 2.6]}])
     assert "9.00" not in page
+    assert "**2.55** (2.50 to 2.60)" in page
+    assert "of which 30 steps of 8 were run; 1 to 3 rounds" in page
     assert "**1.60** (1.50 to 1.70)" in page
     assert "**1.10** (0.90 to 1.20, no difference shown)" in page
     assert "Best peer, whole job: LitGPT" in page
@@ -154,7 +158,7 @@ def test_toy_size_runs_and_both_sides_train_the_same() -> None:
     rows = [line for line in done.stdout.splitlines() if line.startswith("| LoRA |")]
     assert len(rows) == len(peers)
     for row in rows:
-        difference, ends = row.split("|")[8], row.split("|")[14]
+        difference, ends = row.split("|")[9], row.split("|")[15]
         assert re.fullmatch(r" \d\.\de-\d\d ", difference)
         assert float(difference) < 1e-4
         assert ends.endswith(" measured ")

@@ -71,7 +71,10 @@ FIELDS: dict[str, Flip] = {
     "data.validation": Flip("description", {"data.validation": 0.25}),
     "data.test": Flip("description", {"data.test": "<other>"}),
     "data.columns": Flip("labels", {"data.columns": {"label": "group"}}, {"data.validation": 0.0}),
+    "data.replay": Flip("losses", {"data.replay": "<uneven>"}, {"train.replay": 0.25, "data.replay": "<other>"}),
     "data.group": Flip("split", {"data.group": "group"}, {"data.validation": 0.25}),
+    "data.share": Flip("description", {"data.share": 0.5}),
+    "data.split_seed": Flip("split", {"data.split_seed": 5}, {"data.validation": 0.25}),
     "method": PARENT,
     "method.kind": Flip("shapes", {"method": {"kind": "bitfit"}}),
     "method.rank": Flip("shapes", {"method.rank": 2}, LORA),
@@ -94,6 +97,7 @@ FIELDS: dict[str, Flip] = {
     "train": PARENT,
     "train.epochs": Flip("epochs", {"train.epochs": 3}),
     "train.learning_rate": Flip("rates", {"train.learning_rate": 2e-3}),
+    "train.learning_rate_multiplier": Flip("rates", {"train.learning_rate_multiplier": 3.0}),
     "train.head_learning_rate": Flip("weights", {"train.head_learning_rate": 9e-3}),
     "train.batch_size": Flip("rows per step", {"train.batch_size": 6}),
     "train.max_length": Flip("tokens", {"train.max_length": 6}),
@@ -110,13 +114,21 @@ FIELDS: dict[str, Flip] = {
     "train.truncate": Flip("losses", {"train.truncate": "start"}, {"train.max_length": 6}),
     "train.cache": Flip("cache", {"train.cache": False}, {"method": {"kind": "head"}}),
     "train.seed": Flip("weights", {"train.seed": 7}),
+    "train.replay": Flip("rows per step", {"train.replay": 0.4}, {"train.replay": 0.2, "data.replay": "<other>"}),
+    "train.l2_sp": Flip("weights", {"train.l2_sp": 0.5}),
+    "train.kl_to_base": Flip("weights", {"train.kl_to_base": 0.5}),
+    "train.average": Flip("weights", {"train.average": 0.5}),
     "evaluate": PARENT,
     "evaluate.metrics": Flip("report", {"evaluate.metrics": ["accuracy"]}),
     "evaluate.baselines": Flip("report", {"evaluate.baselines": ["majority", "tfidf"]}),
     "evaluate.bootstrap": Flip("report", {"evaluate.bootstrap": 300}),
-    "evaluate.forgetting": Flip("warnings", {"evaluate.forgetting": True}),
-    "evaluate.fairness": Flip("warnings", {"evaluate.fairness": {"group": "group"}}),
-    "evaluate.fairness.group": Flip("written", {"evaluate.fairness": {"group": "x"}},
+    "evaluate.forgetting": Flip("report", {"evaluate.forgetting": True}),
+    "evaluate.forgetting.anchors": Flip("report", {"evaluate.forgetting": {"anchors": "<held>"}},
+                                        {"evaluate.forgetting": True}),
+    "evaluate.fairness": Flip("report", {"evaluate.fairness": {"group": "group"}}),
+    "evaluate.fairness.group": Flip("report", {"evaluate.fairness.group": "half"},
+                                    {"evaluate.fairness": {"group": "group"}}),
+    "evaluate.fairness.swaps": Flip("report", {"evaluate.fairness.swaps": "none"},
                                     {"evaluate.fairness": {"group": "group"}}),
     "out": Flip("folder", {"out": "<elsewhere>"}),
 }  # fmt: skip
@@ -130,7 +142,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory, base: Any) -> tuple[TrainTo
     write(toy.folder / "train.jsonl", both)
     write(toy.folder / "other.jsonl", [{**row, "score": 1.0} for row in rows("classify", 24, 4)])
     write(toy.folder / "uneven.jsonl", [row for i, row in enumerate(both) if i % 2 or i < 8])
-    write(toy.folder / "held.jsonl", [{**row, "score": 1.0} for row in rows("classify", 12, 1)])
+    held = [
+        {**row, "score": 1.0, "group": "uvw"[i % 3], "half": "ab"[i % 2]}
+        for i, row in enumerate(rows("classify", 24, 1))
+    ]
+    write(toy.folder / "held.jsonl", held)
     stands = {f"<{name}>": str(toy.folder / f"{name}.jsonl") for name in ("other", "uneven")}
     stands |= {"<roberta>": str(base("roberta").path), "<elsewhere>": str(toy.folder / "elsewhere")}
     return toy, stands, {}
@@ -140,6 +156,8 @@ def _recipe(toy: TrainToy, stands: dict[str, str], changes: dict[str, Any]) -> R
     here = {"data.train": str(toy.folder / "train.jsonl"), "data.validation": str(toy.folder / "held.jsonl"),
             "evaluate.baselines": ["majority"], "evaluate.bootstrap": 100}  # fmt: skip
     plain = {k: stands.get(v, v) if isinstance(v, str) else v for k, v in changes.items()}
+    if plain.get("evaluate.forgetting") == {"anchors": "<held>"}:
+        plain["evaluate.forgetting"] = {"anchors": str(toy.folder / "held.jsonl")}
     recipe = toy.recipe(**here)
     for key, value in plain.items():  # in order: method before method.rank
         recipe = recipe.replace(**{key: value})
@@ -148,7 +166,9 @@ def _recipe(toy: TrainToy, stands: dict[str, str], changes: dict[str, Any]) -> R
 
 def _report(recipe: Recipe) -> str:
     report = luthier.train(recipe).report
-    return json.dumps([report["metrics"], sorted(report["baselines"])], sort_keys=True)
+    sets = [(one["name"], one["rows"]) for one in (report["forgetting"] or {"sets": []})["sets"]]
+    parts = [report["metrics"], sorted(report["baselines"]), sets, report["fairness"]]
+    return json.dumps(parts, sort_keys=True)
 
 
 @pytest.mark.parametrize("key", [key for key, flip in FIELDS.items() if flip is not PARENT])
@@ -187,7 +207,8 @@ def test_the_report_does_not_change_by_itself(shared: Any) -> None:
 
 ONLY_GENERATIVE = {
     "data.template", "data.learn", "data.fill_middle", "train.shared_prefix", "train.gradient_checkpointing",
-    "evaluate.samples", "evaluate.max_tokens",
+    "evaluate.samples", "evaluate.max_tokens", "evaluate.canaries",
+    "evaluate.memorisation",
 }  # fmt: skip
 """Flipped in test_language_run.py."""
 JUDGED = {"evaluate.generate_rows", "evaluate.run_code", "evaluate.graders"}

@@ -14,11 +14,12 @@ from toy import Crash, equal, losses, state
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from luthier.core.errors import DataError, TrainingError
-from luthier.core.events import Event
+from luthier.core.events import Event, ignore
 from luthier.core.recipe import Recipe
 from luthier.evaluate.scorers import scorer_for
 from luthier.models.chat_tokenizer import load_chat_tokenizer
 from luthier.models.quiet import quiet
+from luthier.proof import prove
 from luthier.train.run import Trained, new_run, train
 
 WORDS = ("red", "green", "blue", "one", "two", "three")
@@ -142,6 +143,8 @@ SEES: dict[str, tuple[dict[str, Any], dict[str, Any], Callable[[Trained], Any]]]
     "evaluate.samples": ({}, {"evaluate.samples": 2}, lambda t: t.run.events_jsonl.read_text().count('"sample"')),
     "evaluate.max_tokens": ({}, {"evaluate.max_tokens": 1}, lambda t: next(
         line for line in t.run.events_jsonl.read_text().splitlines() if '"sample"' in line).split('"output"')[1]),
+    "evaluate.canaries": ({}, {"evaluate.canaries": 2}, lambda t: len(t.prepared.train)),
+    "evaluate.memorisation": ({}, {"evaluate.memorisation": 3}, lambda t: prove(t, ignore)[0]["memorisation"]["rows"]),
 }  # fmt: skip
 
 

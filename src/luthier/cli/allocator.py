@@ -12,15 +12,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from luthier.core.allocator import SETTINGS
+
 SWITCH = "LUTHIER_ALLOCATOR"
 """``off`` leaves the allocator alone; ``set`` marks a process that was started again."""
-
-SETTINGS = {
-    "MALLOC_TRIM_THRESHOLD_": "2000000000",  # bytes: practically never give memory back
-    "MALLOC_MMAP_MAX_": "0",  # no block by mmap
-    "MALLOC_TOP_PAD_": "67108864",  # bytes: grow in steps of 64 MiB
-    "MALLOC_ARENA_MAX": "1",  # one heap, so that what one thread frees another reuses
-}
 
 _COMPUTING = ("train", "eval", "predict", "chat")
 

@@ -37,7 +37,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--validation", metavar="FILE", help="validation data, checked for leaks")
     parser.add_argument("--test", metavar="FILE", help="test data, checked for leaks")
-    parser.add_argument("--group", metavar="COLUMN", help="rows of one group must stay in one split")
+    parser.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column of groups: which are rare, which labels go with which, which are on both sides of a split",
+    )
     parser.add_argument(
         "--model", metavar="M", help="whose tokens are counted (minilm; luthier-nano for chat and complete)"
     )
@@ -80,7 +86,8 @@ def _report(args: argparse.Namespace) -> CheckReport:
         one_or_many(args.data),
         task=args.task,
         columns=columns_of(args.columns),
-        group=args.group,
+        group=args.group[0] if len(args.group) == 1 else None,
+        groups=args.group,
         validation=args.validation,
         test=args.test,
         model=args.model,

@@ -15,7 +15,8 @@ example:
   luthier doctor
   luthier doctor --json
 
-Exit code 1 when something that training needs is missing.
+Exit code 1 when something that training needs is missing. For luthier serve it looks at LUTHIER_PORT, LUTHIER_DATABASE
+and the other variables of the service.
 """
 
 
@@ -27,9 +28,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Probe and report."""
-    from luthier.cli.probes import all_probes
+    from luthier.cli import probes as tried
+    from luthier.cli import service_probes
 
-    probes = all_probes(args.out)
+    probes = tried.all_probes(args.out, (service_probes.service, service_probes.database))
     ok = all(probe.state != "missing" for probe in probes)
     if args.json:
         rows: list[dict[str, Any]] = [probe.to_dict() for probe in probes]

@@ -8,20 +8,25 @@ from typing import Any
 from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common, columns_of, one_or_many
 from luthier.cli.progress import progress
-from luthier.cli.tables import all_metrics, before_after, verdict
+from luthier.cli.server_address import add_server, wanted_server
+from luthier.cli.tables import all_metrics, before_after, fairness, verdict
 from luthier.core.errors import UsageError
 
 SUMMARY = "Judge a run or a base model: metrics with intervals, against the base."
 USAGE = """luthier eval RUN_OR_MODEL --data D [--task T] [--train FILE] [--generate-rows N]
-                    [--columns ROLE=COLUMN] [--json]"""
+                    [--group COLUMN] [--swaps S] [--columns ROLE=COLUMN] [--json]
+       luthier eval MODEL --data D --server URL [--key-file F]"""
 EXAMPLE = """\
 example:
   luthier eval runs/20260102-101500-train --data test.csv
   luthier eval minilm --data test.csv --train train.csv --json
   luthier eval luthier-nano --data conversations.jsonl
+  luthier eval runs/20260102-101500-train --data test.csv --group region --group age_band
+  luthier eval ft:minilm:local:intents:12345678 --data test.csv --server http://127.0.0.1:8321
 
 A base model has no head for your labels: with --train, a linear head is fitted on its frozen features. A model
-that writes needs none: its loss is measured on all rows, and some of them are answered.
+that writes needs none: its loss is measured on all rows, and some of them are answered. With --server the model
+answers there and is judged here.
 """
 
 
@@ -38,29 +43,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--generate-rows", type=int, metavar="N", help="rows that a model that writes answers (100, or the recipe's)"
     )
+    parser.add_argument(
+        "--group", action="append", metavar="COLUMN", help="whom does it fail: metrics by the groups of this column"
+    )
+    parser.add_argument(
+        "--swaps", metavar="S", help="words to swap in the texts: auto (with --group), none, or a YAML file"
+    )
     add_columns(parser)
+    add_server(parser, optional=True)
     add_common(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
+    if args.generate_rows is not None and args.generate_rows < 0:
+        raise UsageError(
+            f"--generate-rows is a number from 0 up, not {args.generate_rows}.", remedy="Give 0 or more.",
+            param="generate_rows",
+        )  # fmt: skip
+    if wanted_server(args) is not None:
+        from luthier.cli.remote_predict import evaluate_there
+
+        result = evaluate_there(args)
+    else:
+        result = _evaluate_here(args)
+    if args.json:
+        output.print_json(result)
+        return 0
+    _show(result)
+    return 0
+
+
+def _evaluate_here(args: argparse.Namespace) -> dict[str, Any]:
     from luthier import api
 
     options: dict[str, Any] = {"task": args.task, "columns": columns_of(args.columns)}
     if args.train is not None:
         options["train"] = args.train
     if args.generate_rows is not None:
-        if args.generate_rows < 0:
-            raise UsageError(
-                f"--generate-rows is a number from 0 up, not {args.generate_rows}.", remedy="Give 0 or more.",
-                param="generate_rows",
-            )  # fmt: skip
         options["generate_rows"] = args.generate_rows
+    if args.group or args.swaps:
+        from luthier.core.recipe import FairnessSpec
+
+        options["fairness"] = FairnessSpec(group=args.group or [], swaps=args.swaps or "auto")
     with progress(quiet=args.quiet) as listener:
-        result = api.evaluate(args.model, one_or_many(args.data), listener=listener, **options).to_dict()
-    if args.json:
-        output.print_json(result)
-        return 0
+        return api.evaluate(args.model, one_or_many(args.data), listener=listener, **options).to_dict()
+
+
+def _show(result: dict[str, Any]) -> None:
     console = output.stdout_console()
     if result.get("baselines"):
         console.print(before_after(result))
@@ -77,7 +107,9 @@ def run(args: argparse.Namespace) -> int:
     sentence = verdict(result)
     if sentence:
         console.print(sentence)
-    return 0
+    if result.get("fairness"):
+        console.print()
+        console.print(fairness(result["fairness"]))
 
 
 def _one_line(text: str) -> str:

@@ -9,19 +9,43 @@ from types import ModuleType
 from typing import Any
 
 from luthier import __version__
-from luthier.cli import allocator, chat, check, doctor, evaluate, export, models, output, predict, runs, train
+from luthier.cli import (
+    allocator,
+    chat,
+    check,
+    curve,
+    decide,
+    doctor,
+    evaluate,
+    export,
+    jobs,
+    keys,
+    models,
+    output,
+    predict,
+    runs,
+    serve,
+    train,
+    triage,
+)
 from luthier.cli.parser import Formatter, Parser, refuse_unknown
 from luthier.core.errors import UsageError, nearest
 
 VERBS: dict[str, ModuleType] = {
     "check": check,
+    "curve": curve,
+    "triage": triage,
     "train": train,
     "eval": evaluate,
     "predict": predict,
     "export": export,
     "chat": chat,
+    "decide": decide,
     "models": models,
     "runs": runs,
+    "serve": serve,
+    "keys": keys,
+    "jobs": jobs,
     "doctor": doctor,
 }
 """Every verb is a module with `SUMMARY`, `USAGE`, `EXAMPLE`, `configure(parser)` and `run(args)`."""

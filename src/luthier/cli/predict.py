@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common, columns_of
-from luthier.cli.stdin import json_object, stdin_lines
+from luthier.cli.server_address import add_server, wanted_server
+from luthier.cli.texts import file_texts, person_text, row, stdin_texts
 from luthier.cli.writing import (
     add_sampling,
     file_prompts,
@@ -20,31 +21,31 @@ from luthier.cli.writing import (
     stdin_prompts,
     written_row,
 )
-from luthier.core.errors import DataError, UsageError
+from luthier.core.errors import UsageError
 
 if TYPE_CHECKING:
     from luthier.core.predictor import Prediction, TextInput
 
 SUMMARY = "Answer texts or a file: JSON lines, one per row, in order."
 USAGE = """luthier predict RUN [TEXT ...] [--file F] [--threshold X] [--columns ROLE=COLUMN] [--json]
-                       [--temperature T] [--max-tokens N] [--seed N] [--json-schema FILE]"""
+                       [--temperature T] [--max-tokens N] [--seed N] [--json-schema FILE]
+       luthier predict MODEL [TEXT ...] [--file F] --server URL [--key-file F]"""
 EXAMPLE = """\
 example:
   luthier predict runs/20260102-101500-train "where is my parcel?"
   luthier predict runs/20260102-101500-train --file new.csv > answers.jsonl
   cat texts.txt | luthier predict runs/20260102-101500-train --file -
   luthier predict runs/20260102-101500-support --file chats.jsonl --max-tokens 100
+  luthier predict ft:minilm:local:intents:12345678 "where is my parcel?" --server http://127.0.0.1:8321
 
 Of a file of conversations the last answer is asked for again, of prompts the completion.
 On a terminal texts are answered for people; --json, a file or a pipe gives JSON lines.
 """
 
-_SHOWN_CLASSES = 3
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add this verb's arguments."""
-    parser.add_argument("run", metavar="RUN", help="the folder that luthier train printed")
+    parser.add_argument("run", metavar="RUN", help="the folder that luthier train printed, or a server's model")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to answer")
     parser.add_argument("--file", metavar="F", help="any data file; - reads lines or JSON lines from stdin")
     parser.add_argument(
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_columns(parser)
     add_sampling(parser, temperature=0)
+    add_server(parser, optional=True)
     add_common(parser)
 
 
@@ -73,6 +75,10 @@ def run(args: argparse.Namespace) -> int:
             code="invalid_threshold",
             param="threshold",
         )
+    if wanted_server(args) is not None:
+        from luthier.cli.remote_predict import predict_there
+
+        return predict_there(args)
     from luthier import api
 
     predictor = api.load(args.run, threshold=args.threshold)
@@ -119,77 +125,3 @@ def pairs(predictor: Any, texts: Iterable[Any], **options: Any) -> Iterator[tupl
 
     for answer in predictor.stream(read(), **options):
         yield waiting.popleft(), answer
-
-
-def file_texts(path: str, task: str, columns: dict[str, str] | None) -> Iterator[TextInput]:
-    """The texts of a data file; its labels, if it has any, are not needed."""
-    from luthier.data.dataset import Dataset
-
-    data = Dataset.open(path, task=task, columns=columns, require_target=False)
-    return (sample.input for sample in data.samples())
-
-
-def stdin_texts() -> Iterator[TextInput]:
-    """Lines of stdin: JSON objects with `text` when the first line is one, else each line is a text."""
-    as_json: bool | None = None
-    for number, line in stdin_lines():
-        if as_json is None:
-            as_json = line.lstrip().startswith("{") and json_object(line) is not None
-        yield _json_input(line, number) if as_json else line
-
-
-def _json_input(line: str, number: int) -> TextInput:
-    value = json_object(line) or {}
-    text, second = value.get("text"), value.get("text_pair")
-    if not isinstance(text, str) or not isinstance(second, str | None):
-        raise DataError(
-            "this line is not a JSON object with a text.",
-            where=f"stdin:{number}",
-            remedy='Each line needs {"text": "..."}, like the first one.',
-            code="not_parseable",
-        )
-    return text if second is None else (text, second)
-
-
-def row(task: str, text: TextInput, answer: Prediction) -> dict[str, Any]:
-    """One answer as a JSON line has it (docs/data.md lists the keys)."""
-    first, second = (text, None) if isinstance(text, str) else text
-    value: dict[str, Any] = {"text": first}
-    if second is not None:
-        value["text_pair"] = second
-    if task == "extract":
-        value["spans"] = [span.to_dict() for span in answer.spans or ()]
-        return value
-    if task == "regress":
-        value["score"] = answer.score
-        if answer.values is not None and len(answer.values) > 1:
-            value["values"] = answer.scores or list(answer.values)
-        return value
-    value.update(label=answer.label, score=answer.score, scores=answer.scores)
-    if answer.labels is not None:
-        value["labels"] = list(answer.labels)
-    if answer.abstained:
-        value["abstained"] = True
-    return value
-
-
-def person_text(text: TextInput, answer: Prediction) -> str:
-    """One answer for a person: the text, and below it what the model says."""
-    shown = output.clean(text if isinstance(text, str) else " | ".join(text), 100)
-    if answer.spans is not None:
-        lines = [
-            f"  {output.clean(span.text)}  {span.label}  ({span.start} to {span.end}, {span.score:.2f})"
-            for span in answer.spans
-        ]
-        return "\n".join([shown, *(lines or ["  nothing found"])])
-    if not answer.scores:
-        return f"{shown}\n  {answer.score:.4g}" if answer.score is not None else f"{shown}\n  no answer"
-    best = sorted(answer.scores.items(), key=lambda item: -item[1])[:_SHOWN_CLASSES]
-    others = ", ".join(f"{output.clean(name)} {score:.2f}" for name, score in best)
-    if answer.labels is not None:
-        says = ", ".join(answer.labels) or "no label"
-    elif answer.abstained or answer.label is None:
-        says = "not sure"
-    else:
-        says = answer.label
-    return f"{shown}\n  {output.clean(says)}  ({others})"

@@ -7,7 +7,7 @@ import importlib.util
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +35,8 @@ class Probe:
         return asdict(self)
 
 
-def all_probes(out: str) -> list[Probe]:
-    """Every probe, in the order in which they are shown."""
+def all_probes(out: str, more: Iterable[Callable[[], Probe]] = ()) -> list[Probe]:
+    """Every probe, and `more` of them, in the order in which they are shown."""
     steps: list[Callable[[], Probe]] = [
         python,
         torch_works,
@@ -48,6 +48,7 @@ def all_probes(out: str) -> list[Probe]:
         base_model,
         extras,
         memory_allocator,
+        *more,
     ]
     return [_tried(step) for step in steps]
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
 MAIN_METRICS = (
@@ -103,3 +104,30 @@ def verdict(report: Mapping[str, Any]) -> str:
     if isinstance(found, Mapping):
         found = found.get("text") or found.get("sentence")
     return str(found) if found else ""
+
+
+GROUPS_SHOWN = 12
+
+
+def fairness(found: Mapping[str, Any]) -> RenderableType:
+    """Whom does it fail: the sentences, a table per column, and what to do."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text("Whom does it fail?", style="bold"), Text(found["verdict"])]
+    for column in found["columns"]:
+        shown = [one for one in column["measures"] if one["kind"] == "main"]
+        table = Table(title=f"By {column['column']}", title_justify="left")
+        table.add_column("group")
+        table.add_column("rows", justify="right")
+        for one in shown:
+            table.add_column(one["title"])
+        for group in column["groups"][:GROUPS_SHOWN]:
+            cells = [interval(group["measures"].get(one["name"])) for one in shown]
+            table.add_row(Text(group["name"], style="" if group["judged"] else "dim"), f"{group['rows']:,}", *cells)
+        parts += ["", table, *(Text(f"· {sentence}") for sentence in column["sentences"])]
+        parts += [Text(f"→ {advice}", style="green") for advice in column["advice"]]
+    parts += [Text(f"· {one['sentence']}") for one in found["unusable"]]
+    parts += ["", *(Text(f"· {swap['sentence']}") for swap in found["swaps"])]
+    return Group(*parts)

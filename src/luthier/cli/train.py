@@ -9,6 +9,8 @@ from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common
 from luthier.cli.progress import progress
 from luthier.cli.recipes import recipe_of
+from luthier.cli.remedy import add_remedy, remedy
+from luthier.cli.server_address import add_server, wanted_server
 from luthier.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +19,24 @@ if TYPE_CHECKING:
 SUMMARY = "Train: one run, which prints its folder last."
 USAGE = """luthier train [RECIPE.yaml] [--model M] [--data D] [--task T] [--method M] [--set KEY=VALUE]...
                      [--test FILE] [--out DIR]
-       luthier train --resume RUN [--set KEY=VALUE]"""
+       luthier train --resume RUN [--set KEY=VALUE]
+       luthier train RECIPE.yaml|RUN --remedy forgetting [--budget TIME]
+       luthier train ... --server URL [--key-file F] [--suffix WORD] [--detach]"""
 EXAMPLE = """\
 example:
   luthier train recipe.yaml
   luthier train --model minilm --data train.csv --test test.csv --method lora
   luthier train recipe.yaml --set train.epochs=5 --set 'data.columns={label: category}'
   luthier train --resume runs/20260102-101500-train --set train.epochs=8
+  luthier train recipe.yaml --remedy forgetting --budget 10m
+  luthier train recipe.yaml --server http://127.0.0.1:8321
 
 Ctrl-C saves the state and says how to go on. docs/recipe.md explains every key.
+With --remedy forgetting the recipe is trained (or a finished RUN taken), and if it forgot, again with remedies, the
+most promising first, until the budget is used; the folder of the run that is kept is printed last. The same command
+goes on where it was stopped. docs/forgetting.md.
+With --server the files of the recipe are sent there, and the new model's name is printed last; Ctrl-C then leaves
+the job alone.
 """
 
 
@@ -55,12 +66,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", help="where runs are kept (runs)")
     parser.add_argument("--resume", metavar="RUN", help="go on from the last checkpoint of a run")
+    add_remedy(parser)
     add_columns(parser)
+    add_server(parser, optional=True)
+    add_remote(parser)
     add_common(parser)
+
+
+def add_remote(parser: argparse.ArgumentParser) -> None:
+    """Options of a job on a server."""
+    group = parser.add_argument_group("a job on a server")
+    group.add_argument("--suffix", metavar="WORD", help="part of the new model's name")
+    group.add_argument("--detach", action="store_true", help="do not wait for the end")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, show the result, print the folder."""
+    if wanted_server(args) is not None:
+        _refuse(args, ("resume", "out", "remedy"), "A server keeps its runs itself: luthier jobs shows them.")
+        from luthier.cli.remote_train import train_there
+
+        return train_there(args, recipe_of(args))
+    _refuse(args, ("suffix", "detach"), "It is for a job on a server: name that with --server URL.")
+    if args.remedy is not None:
+        return remedy(args)
+    _refuse(args, ("budget",), "It is for --remedy forgetting.")
     finished = train(args)
     if args.json:
         output.print_json({"run": str(finished.path), "metrics": finished.metrics, "seconds": finished.seconds})
@@ -99,6 +129,12 @@ def show(finished: Run) -> None:
     for warning in finished.report.get("warnings", []):
         console.print(f"warning: {output.clean(str(warning))}")
     console.print(f"report: {finished.path / 'report.html'}", soft_wrap=True)
+
+
+def _refuse(args: argparse.Namespace, names: tuple[str, ...], remedy: str) -> None:
+    for name in names:
+        if getattr(args, name):
+            raise UsageError(f"--{name} does not fit here.", remedy=remedy, code="option_does_not_fit", param=name)
 
 
 def _only_resume(args: argparse.Namespace) -> None:

@@ -135,6 +135,10 @@ class Dataset:
         """Per file its path and the name of its format."""
         return [(item.path, item.name) for item in self._formats]
 
+    def files(self) -> list[tuple[Format, Columns]]:
+        """Each file with its columns, in order."""
+        return list(zip(self._formats, self._columns, strict=True))
+
     def rows(self) -> Iterator[Row | Finding]:
         """All rows in order as their files have them, not understood yet."""
         for item in self._formats:

@@ -16,6 +16,7 @@ from luthier.core.recipe import LANGUAGE_TASKS, DataSpec
 from luthier.data.dataset import Dataset
 from luthier.data.duplicates import both_hashes
 from luthier.data.samples import Sample, Span
+from luthier.data.shares import keep_share
 from luthier.data.splits import plan_split
 
 LEAKS_SHOWN = 5
@@ -87,7 +88,7 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
     Args:
         spec: the recipe's `data`.
         task: classify, regress, extract, chat, complete or auto.
-        seed: of the split, when validation is a share.
+        seed: of the share that is learned, and of the split where validation is a share and has no seed of its own.
 
     Raises:
         DataError: a bad row with its place; `too_few_rows`; `one_class`; `constant_score`; `no_spans`;
@@ -113,15 +114,21 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
         description["label_counts"] = dict(sorted(scan.counts.items()))
     validation: View | None = None
     keep: NDArray[np.bool_] | None = None
+    split_seed = seed if spec.split_seed is None else spec.split_seed
     if isinstance(spec.validation, str | list):
         validation = _part("validation", spec.validation, spec, train, scan, labels, description)
     elif spec.validation > 0:
         stratify = train.task not in LANGUAGE_TASKS
-        split = plan_split(train, spec.validation, seed, stratify=stratify, group=spec.group is not None)
+        split = plan_split(train, spec.validation, split_seed, stratify=stratify, group=spec.group is not None)
         keep = split.assignment == 0
         validation = View(train, scan.rows, ~keep)
         description["rows"] = dict(split.counts)
-        description["split"] = {"fraction": spec.validation, "seed": seed, "reason": split.reason}
+        description["split"] = {"fraction": spec.validation, "seed": split_seed, "reason": split.reason}
+    if spec.share < 1:
+        whole = np.ones(scan.rows, np.bool_) if keep is None else keep
+        keep = keep_share(train.samples(), whole, spec.share, seed)
+        description["share"] = {"fraction": spec.share, "seed": seed, "of": int(whole.sum())}
+        description["rows"]["train"] = int(keep.sum())
     test = None if spec.test is None else _part("test", spec.test, spec, train, scan, labels, description)
     return Prepared(
         train.task, View(train, scan.rows, keep), validation, test, labels, train.several_labels, description

@@ -72,7 +72,8 @@ def fit_temperature(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         logits: [n, k].
         targets: class indices [n], or for sigmoid outputs a 0/1 matrix [n, k].
 
-    Deterministic; between 0.05 and 20; 1.0 when there are no rows or only one class, where nothing
+    Deterministic; between 0.05 and 20, and never below 1 where every row is right, since nothing then says how sure is
+    too sure; 1.0 when there are no rows or only one class, where nothing
     can be learned.
     """
     from scipy.optimize import minimize_scalar
@@ -91,6 +92,9 @@ def fit_temperature(logits: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         return _sigmoid_loss(values, truth.astype(np.float64), scale)
 
     found = minimize_scalar(loss, bounds=_LOG_TEMPERATURE, method="bounded", options={"xatol": 1e-6})
+    chosen = values.argmax(axis=1) == truth if truth.ndim == 1 else (values > 0) == (truth > 0.5)
+    if bool(np.all(chosen)):  # the likelihood has no maximum: it would rise until every score is 1
+        return max(1.0, float(np.exp(found.x)))
     return float(np.exp(found.x))
 
 

@@ -16,10 +16,8 @@ import numpy.typing as npt
 from luthier.core.predictor import Prediction
 from luthier.evaluate.calibration import NUM_BINS, abstain_curve, bin_of, calibration_error, reliability
 from luthier.evaluate.counts import class_metrics, class_table, count_metrics, sums
-from luthier.evaluate.intervals import FloatArray
+from luthier.evaluate.intervals import FloatArray, IntArray
 from luthier.evaluate.ranking import mean_ranking, point_ranking
-
-IntArray = npt.NDArray[np.int64]
 
 METRICS = ("accuracy", "macro_f1", "micro_f1", "weighted_f1", "macro_precision", "macro_recall")
 SCORE_METRICS = ("roc_auc", "average_precision")
@@ -123,6 +121,10 @@ class ClassificationJudge:
     @property
     def num_rows(self) -> int:
         return len(self.truth)
+
+    def take(self, rows: IntArray) -> ClassificationJudge:
+        scores = None if self.scores is None else self.scores[rows]
+        return ClassificationJudge(self.labels, self.truth[rows], self.answers[rows], scores)
 
     def names(self) -> tuple[str, ...]:
         return (

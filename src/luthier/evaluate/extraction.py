@@ -15,7 +15,7 @@ import numpy as np
 
 from luthier.core.predictor import Prediction
 from luthier.evaluate.counts import class_metrics, class_table, count_metrics
-from luthier.evaluate.intervals import FloatArray
+from luthier.evaluate.intervals import FloatArray, IntArray
 
 METRICS = ("f1", "precision", "recall", "macro_f1", "macro_precision", "macro_recall", "exact_match")
 _Key = tuple[int, int, str]
@@ -77,6 +77,7 @@ class ExtractionJudge:
 
         self.labels = list(labels)
         self.exact = exact
+        self._cells = counts
         self._matrices: list[Any] = []
         for kind in range(3):
             row, label, _, number = counts[counts[:, 2] == kind].T
@@ -87,6 +88,17 @@ class ExtractionJudge:
     @property
     def num_rows(self) -> int:
         return len(self.exact)
+
+    def take(self, rows: IntArray) -> ExtractionJudge:
+        place = np.full(self.num_rows, -1)
+        place[rows] = np.arange(len(rows))
+        cells = self._cells[place[self._cells[:, 0]] >= 0]
+        return ExtractionJudge(self.labels, np.column_stack([place[cells[:, 0]], cells[:, 1:]]), self.exact[rows])
+
+    def row_counts(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Per row [n] how many spans are right, predicted, and in the reference."""
+        hits, predicted, gold = (np.asarray(matrix.sum(axis=0)).ravel() for matrix in self._matrices)
+        return hits, predicted, gold
 
     def names(self) -> tuple[str, ...]:
         return METRICS

@@ -7,6 +7,7 @@ Legend of shapes: n rows, b resamples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -15,10 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 Verdict = Literal["better", "worse", "cannot tell them apart"]
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
+_Z = 1.959963984540054  # of 95 %
 _CELLS_PER_CHUNK = 4_000_000  # n x b weights held at once: 32 MB
 
 
@@ -51,6 +54,10 @@ class Judge(Protocol):
     @property
     def notes(self) -> Sequence[str]:
         """What a reader of the metrics must know."""
+        ...
+
+    def take(self, rows: IntArray) -> Judge:
+        """Only these rows, by their places [m]."""
         ...
 
     def names(self) -> tuple[str, ...]:
@@ -100,6 +107,14 @@ def percentile_interval(value: float, draws: FloatArray) -> Interval:
     low, high = np.percentile(usable, [tail, 100 - tail])
     # The value of a metric that is biased under resampling can fall outside its own percentiles.
     return Interval(value, min(float(low), value), max(float(high), value))
+
+
+def wilson(share: float, rows: int) -> tuple[float, float]:
+    """The 95 % score interval of a share of `rows` (Wilson 1927)."""
+    spread = _Z * _Z / rows
+    middle = (share + spread / 2) / (1 + spread)
+    half = _Z / (1 + spread) * math.sqrt(share * (1 - share) / rows + spread / (4 * rows))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap(judge: Judge, names: Sequence[str], *, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from luthier.core.predictor import Prediction
 from luthier.evaluate.calibration import NUM_BINS, bin_of, calibration_error, reliability
 from luthier.evaluate.counts import class_metrics, class_table, count_metrics
-from luthier.evaluate.intervals import FloatArray
+from luthier.evaluate.intervals import FloatArray, IntArray
 from luthier.evaluate.ranking import BoolArray, mean_ranking, point_ranking
 
 METRICS = (
@@ -134,6 +134,10 @@ class LabelSetsJudge:
     @property
     def num_rows(self) -> int:
         return len(self.truth)
+
+    def take(self, rows: IntArray) -> LabelSetsJudge:
+        scores = None if self.scores is None else self.scores[rows]
+        return LabelSetsJudge(self.labels, self.truth[rows], self.answers[rows], scores)
 
     def names(self) -> tuple[str, ...]:
         return (

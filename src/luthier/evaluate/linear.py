@@ -92,6 +92,7 @@ def fit_linear(
     with warnings.catch_warnings():
         # close to the optimum is near enough for a baseline; a label that every row has is a constant
         warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes is greater")
         warnings.filterwarnings("ignore", message="Label .* is present in all|Label not .* is present in all")
         if several_labels:
             held = np.array([[label in row for label in labels] for row in given], dtype=np.int64)
@@ -189,12 +190,20 @@ class TfidfBaseline:
 class FrozenFeatures:
     """The frozen base with a linear head: logistic or ridge regression on what `embed` gives [n, d].
 
-    Features are standardised with the training rows' mean and spread.
+    Features are standardised with the training rows' mean and spread; `strength` is the C of the logistic regression.
     """
 
     name = "frozen"
 
-    def __init__(self, task: str, embed: Embed, *, labels: Sequence[str] = (), several_labels: bool = False) -> None:
+    def __init__(
+        self,
+        task: str,
+        embed: Embed,
+        *,
+        labels: Sequence[str] = (),
+        several_labels: bool = False,
+        strength: float = _FROZEN_STRENGTH,
+    ) -> None:
         metrics_of(task, several_labels)
         if task == "extract":
             raise UsageError(
@@ -204,6 +213,7 @@ class FrozenFeatures:
             )
         self.task = task
         self.embed = embed
+        self.strength = strength
         self.labels = list(labels)
         self.several_labels = several_labels
 
@@ -230,6 +240,6 @@ class FrozenFeatures:
             self.labels,
             self.several_labels,
             lambda texts: scaled(self.embed(texts)),
-            strength=_FROZEN_STRENGTH,
+            strength=self.strength,
             ridge=len(values) / 100,
         )

@@ -13,7 +13,7 @@ import numpy as np
 from luthier.core.errors import DataError
 from luthier.core.predictor import Prediction
 from luthier.evaluate.counts import sums
-from luthier.evaluate.intervals import FloatArray
+from luthier.evaluate.intervals import FloatArray, IntArray
 
 METRICS = ("mse", "rmse", "mae", "r2", "pearson", "spearman")
 
@@ -106,6 +106,9 @@ class RegressionJudge:
     def constant(self) -> bool:
         """Whether correlations are undefined for some target."""
         return bool((self._constant_truth | self._constant_answer).any())
+
+    def take(self, rows: IntArray) -> RegressionJudge:
+        return RegressionJudge(self.truth[rows], self.answers[rows], self.targets)
 
     def names(self) -> tuple[str, ...]:
         return METRICS

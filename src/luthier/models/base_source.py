@@ -110,6 +110,10 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ModelError(
             "this is not UTF-8 text.", where=str(path), remedy="Fetch the model again.", code="broken_model"
         ) from None
+    except (RecursionError, ValueError):  # nested too deep, or a number of thousands of digits
+        raise ModelError(
+            "this is no JSON that a model has.", where=str(path), remedy="Fetch the model again.", code="broken_model"
+        ) from None
     if not isinstance(value, dict):
         raise ModelError(
             "a JSON object is needed here.",

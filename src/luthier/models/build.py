@@ -21,6 +21,7 @@ from luthier.models.base_source import BaseSource
 from luthier.models.families import family_of
 from luthier.models.quiet import quiet
 from luthier.models.task_model import LinearHead, TaskModel
+from luthier.models.weights_header import check_weights
 
 
 def choose_pooling(source: BaseSource, task: str) -> str:
@@ -119,6 +120,8 @@ def load_backbone(
     with quiet():
         if from_scratch:
             return auto.from_config(config, trust_remote_code=False, dtype=torch.float32, **kwargs), set()
+        for file in sorted(source.path.glob("*.safetensors")):
+            check_weights(file)
         try:
             backbone, info = auto.from_pretrained(
                 source.path,

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from luthier.core.errors import ModelError, nearest
 from luthier.models.base_source import BaseSource, from_folder, sha256_of
 
-__all__ = ["ENTRIES", "BaseSource", "CatalogueEntry", "entries", "find", "locate"]
+__all__ = ["ENTRIES", "BaseSource", "CatalogueEntry", "entries", "find", "locate", "place_of"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -26,9 +26,9 @@ _HUB_TIMEOUT_SECONDS = 10.0
 Kind = Literal["encoder", "generative"]
 
 NANO_FILES: dict[str, str] = {
-    "model.safetensors": "a07a8220be577439c2b0debedcdc9a6dbda59285f11350a798b739df89eabd28",
+    "model.safetensors": "906841b6f35ad4515a12a975c29bdd37cd8312e266e6030c39026f13dc137f98",
     "config.json": "442aa713e83b79f44ecda08525a00f4632f420f5f68b20b97f9440d6145e3227",
-    "tokenizer.json": "2bab57267c8b11f89a172aec30d974fc6bcc85d2c3ce3e6841f7f433cbd01366",
+    "tokenizer.json": "1f47abdc6ac64cca5bacac0074955e23eba5645f72281b80519f4b5048fa34c6",
     "tokenizer_config.json": "719bb2a4724a2d6c284c768ceb2c085551cad1ac060004d9630e9fb589e37d9c",
     "chat_template.jinja": "798260a15fd2098e265e1a9110c81838079fd8ea7ada47e8be268aa8fc774032",
     "generation_config.json": "8b5c2c75146b1d701d02ec9ebfabdd3b68b6f79d74896c1a86d545fd2762ffb3",
@@ -140,6 +140,23 @@ def find(name: str) -> CatalogueEntry:
         code="unknown_model",
         param="model",
     )
+
+
+def place_of(entry: CatalogueEntry) -> Path | None:
+    """Where the weights of a row are on this machine already: shipped, in a package, or fetched from the hub before.
+
+    Nothing is fetched, and nothing is verified: `locate` does both.
+    """
+    if entry.shipped:
+        folder: Path | None = Path(__file__).parent / entry.shipped
+    else:
+        folder = _packaged(entry)
+    if folder is None and entry.hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(entry.hub_id, "model.safetensors", revision=entry.revision)
+        folder = Path(cached).parent if isinstance(cached, str) else None
+    return folder if folder is not None and (folder / "model.safetensors").is_file() else None
 
 
 def locate(model: str, *, revision: str | None = None) -> BaseSource:

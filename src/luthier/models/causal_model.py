@@ -99,6 +99,13 @@ class CausalModel(TaskModel):
         # PEFT asks again for what `build_causal` turned off
         self.backbone.disable_input_require_grads()
 
+    @torch.no_grad()
+    def prefix(self) -> list[tuple[Tensor, Tensor]]:
+        """Of prefix tuning: (keys, values), each [1, G, P, E], per layer, which all rows see; else empty."""
+        if self.method.kind != "prefix":
+            return []
+        return [(layer.keys, layer.values) for layer in self.peft.get_prompt(1).layers]
+
     def hidden(self, ids_T: Tensor, layout: CausalLayout) -> Tensor:
         """The last hidden states [T, D], after the final norm, by the transformers model itself."""
         # a mask of four dimensions is taken as it is: none is made, quadratic in T, that nobody reads

@@ -56,7 +56,11 @@ class RmsNorm:
         """(y, 1 / rms(x) [N, 1])."""
         squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
         scale = squares.div_(x.shape[-1]).add_(self.eps).rsqrt_()
-        return (x * scale).mul_(self.weight), scale
+        return self.again(x, scale), scale
+
+    def again(self, x: Tensor, scale: Tensor) -> Tensor:
+        """y once more: two passes, which is cheaper than to keep it."""
+        return (x * scale).mul_(self.weight)
 
     def backward(
         self, dy: Tensor, x: Tensor, y: Tensor, scale: Tensor, residual: Tensor | None = None
@@ -111,11 +115,12 @@ class CausalLayer:
 
     def rotated(self, q: Tensor, k: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """(q [K, M, G, E] scaled, k [K, T, E]) for attention."""
-        q_out = q.new_empty(self.heads, q.shape[0], self.group, self.width)
-        k_out = k.new_empty(self.heads, k.shape[0], 1, self.width)
-        rotate(q, *places.queries(self.scaling), q_out.transpose(0, 1))
-        rotate(k, places.cos, places.sin, k_out.transpose(0, 1))
-        return q_out, k_out.squeeze(2)
+        # turned as they lie, then moved: writing across with the turn is up to four times as slow
+        q_out = torch.empty_like(q, memory_format=torch.contiguous_format)
+        k_out = torch.empty_like(k, memory_format=torch.contiguous_format)
+        rotate(q, *places.queries(self.scaling), q_out)
+        rotate(k, places.cos, places.sin, k_out)
+        return q_out.transpose(0, 1).contiguous(), k_out.squeeze(2).transpose(0, 1).contiguous()
 
     def normed_heads(self, *heads: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For queries and keys (before the norm [N, E], after it, scale [N, 1]); empty without these norms."""
@@ -134,6 +139,7 @@ class CausalLayer:
         if normed:
             q, k = normed[0][1].view(q.shape), normed[1][1].view(k.shape)
         q, k = self.rotated(q, k, places)
+        v = v.contiguous()  # a view would keep all of the product
         context, probabilities = attention_forward(q, k, v, places.tiles, keep=keep)
         attended = self.out.apply(context, x if places.rows is None else x[places.rows])
         y2, scale2 = self.norm2.forward(attended)
@@ -141,26 +147,29 @@ class CausalLayer:
         gate, up = wide.chunk(2, 1)
         result = self.down.apply(functional.silu(gate).mul_(up), attended)
         attention = (q, k, v, probabilities, normed)
-        return result, (x, y1, scale1, attention, context, attended, y2, scale2, wide)
+        return result, (x, scale1, attention, context, attended, scale2, wide)
 
     def backward(
         self, dy: Tensor, places: Places, kept: tuple[Any, ...], *, below: bool
     ) -> tuple[Tensor | None, list[Tensor]]:
         """(dx [T, D], None unless something `below` asks for it; gradients of `trained`)."""
-        x, y1, scale1, attention, context, attended, y2, scale2, wide = kept
+        x, scale1, attention, context, attended, scale2, wide = kept
         dy = dy.contiguous()
         gate, up = wide.chunk(2, 1)
         active = functional.silu(gate)
         g_down = self.down.backward(dy, active * up) if self.down.trained else []
         dactive = self.down.input_gradient(dy)
-        dwide = torch.empty_like(wide)
-        dgate, dup = dwide.chunk(2, 1)
-        torch.mul(dactive, active, out=dup)
-        torch.ops.aten.silu_backward.grad_input(dactive.mul_(up), gate, grad_input=dgate)
-        g_gate_up = self.gate_up.backward(dwide, y2)
-        dattended, g_norm2 = self.norm2.backward(self.gate_up.input_gradient(dwide), attended, y2, scale2, dy)
+        # the gradients of gate and up take their place: nobody needs them after this
+        dsilu = dactive * up
+        torch.mul(dactive, active, out=up)
+        torch.ops.aten.silu_backward.grad_input(dsilu, gate, grad_input=gate)
+        del active, dactive, dsilu
+        y2 = self.norm2.again(attended, scale2)
+        g_gate_up = self.gate_up.backward(wide, y2)
+        dattended, g_norm2 = self.norm2.backward(self.gate_up.input_gradient(wide), attended, y2, scale2, dy)
         g_out = self.out.backward(dattended, context)
         dq, dkv, dqkv, g_heads = self.attention_backward(self.out.input_gradient(dattended), places, attention)
+        y1 = self.norm1.again(x, scale1)
         if places.rows is None:
             g_qkv = self.qkv.backward(dqkv, y1)
         else:
@@ -193,8 +202,8 @@ class CausalLayer:
         gradients: list[Tensor] = []
         dq_turned = torch.empty_like(dq_heads, memory_format=torch.contiguous_format) if normed else dq_heads
         dk_turned = torch.empty_like(dk_heads, memory_format=torch.contiguous_format) if normed else dk_heads
-        rotate(dq.transpose(0, 1), *places.queries(self.scaling), dq_turned, back=True)
-        rotate(dk.unsqueeze(2).transpose(0, 1), places.cos, places.sin, dk_turned, back=True)
+        rotate(dq.transpose(0, 1).contiguous(), *places.queries(self.scaling), dq_turned, back=True)
+        rotate(dk.transpose(0, 1).contiguous().unsqueeze(2), places.cos, places.sin, dk_turned, back=True)
         turned = ((dq_turned, dq_heads), (dk_turned, dk_heads))
         for norm, (flat, y, scale), (dhead, target) in zip(self.head_norms, normed, turned, strict=False):
             dflat, g_norm = norm.backward(dhead.view(flat.shape), flat, y, scale)

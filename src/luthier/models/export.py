@@ -13,7 +13,8 @@ Layouts, by pooling and method:
   which holds exactly the tensors that trained, by their names in `TaskModel`. Only Luthier loads
   it. There are no base weights in it, so that no library can load it and silently serve the base.
 
-Every layout has the tokenizer and luthier.json, from which `run_model.load_run_model` rebuilds the model.
+Every layout has the tokenizer, canary.json (see `canary`) and luthier.json, from which
+`run_model.load_run_model` rebuilds the model.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch import Tensor
 from luthier.core import durable
 from luthier.core.errors import ModelError
 from luthier.models.base_source import BaseSource
+from luthier.models.canary import write_encoder_canary
 from luthier.models.quiet import quiet
 from luthier.models.task_model import TaskModel
 from luthier.models.tokenizer import Tokenizer
@@ -70,6 +72,7 @@ def save(model: TaskModel, tokenizer: Tokenizer, source: BaseSource, folder: Pat
             model.config.save_pretrained(folder)
             durable.write_bytes(folder / ADAPTER_SAFETENSORS, _bytes(trainable_state(model)))
         tokenizer.save(folder, max_length=settings["max_length"], cut=settings["cut"])
+    write_encoder_canary(model, tokenizer, folder, max_length=settings["max_length"], cut=settings["cut"])
     durable.write_json(folder / SETTINGS_JSON, settings)
 
 

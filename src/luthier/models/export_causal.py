@@ -8,8 +8,8 @@ Layouts, by method:
 - ``luthier`` (adapter): config.json and luthier_adapter.safetensors, which holds exactly the tensors
   that trained, by their names in `CausalModel`. Only Luthier loads it.
 
-Every layout has the tokenizer with the chat template that was trained with, and luthier.json, from
-which `run_model.load_causal_run` rebuilds the model. `merge` gives plain weights from lora and ia3.
+Every layout has the tokenizer with the chat template that was trained with, canary.json (see `canary`), and
+luthier.json, from which `run_model.load_causal_run` rebuilds the model. `merge` gives plain weights from lora and ia3.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -28,7 +28,9 @@ from luthier.core.errors import ModelError
 from luthier.models.base_source import BaseSource
 from luthier.models.catalogue import ENTRIES
 from luthier.models.causal_model import CausalModel
+from luthier.models.chat_tokenizer import HuggingChatTokenizer
 from luthier.models.export import ADAPTER_SAFETENSORS, FORMAT, MERGE_LIMIT, SETTINGS_JSON
+from luthier.models.language_canary import write_language_canary
 from luthier.models.quiet import quiet
 from luthier.models.trainable import trainable_state
 
@@ -45,20 +47,6 @@ _ROUNDING = 1e-6
 """Below this, differences of hidden states are float32's own."""
 _EFFECT_SHARE = 0.01
 """A merge may lose no more than this share of what the adapter changes."""
-
-
-class SavedTokenizer(Protocol):
-    """What of a tokenizer goes with the model."""
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def max_length(self) -> int: ...
-
-    def save(self, folder: Path) -> None:
-        """Write tokenizer.json, its settings and the chat template as transformers does."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +68,7 @@ def layout_of_causal(model: CausalModel) -> str:
 
 
 def save_causal(
-    model: CausalModel, tokenizer: SavedTokenizer, source: BaseSource, folder: Path, extras: dict[str, Any]
+    model: CausalModel, tokenizer: HuggingChatTokenizer, source: BaseSource, folder: Path, extras: dict[str, Any]
 ) -> None:
     """Write the model into `folder`, which exists (the caller makes it appear at once and whole).
 
@@ -101,6 +89,7 @@ def save_causal(
             model.config.save_pretrained(folder)
             durable.write_bytes(folder / ADAPTER_SAFETENSORS, to_safetensors(tensors, metadata={"format": "pt"}))
         tokenizer.save(folder)
+    write_language_canary(model, tokenizer, folder)
     durable.write_json(folder / SETTINGS_JSON, _settings(model, tokenizer, source, layout, extras))
 
 
@@ -152,7 +141,7 @@ def _probe(model: CausalModel, trunk: Any) -> Tensor:
 
 
 def _settings(
-    model: CausalModel, tokenizer: SavedTokenizer, source: BaseSource, layout: str, extras: dict[str, Any]
+    model: CausalModel, tokenizer: HuggingChatTokenizer, source: BaseSource, layout: str, extras: dict[str, Any]
 ) -> dict[str, Any]:
     by_name = bool(source.hub_id) or any(entry.name == source.name for entry in ENTRIES)
     return {

@@ -147,6 +147,33 @@ class LanguageModel:
             for own in rendered:
                 yield _total([next(found) for _ in own])
 
+    @torch.no_grad()
+    def likelihood_of_each(self, samples: Sequence[Sample]) -> list[Likelihood]:
+        """`likelihood` of samples that begin alike, such as one question with several answers: what they share is
+        computed once."""
+        rendered = self.renderer.render_batch(list(samples))
+        rows = [row for rows in rendered for row in rows]
+        longest = max((len(row.ids) for row in rows), default=0)
+        if len(rows) != len(samples) or not rows or longest > self.context:
+            return list(self.likelihood(samples))
+        shared = _common([row.ids for row in rows])
+        if shared < 1:
+            return list(self.likelihood(samples))
+        device = self.model.output_weight.device
+        own = [row.ids[shared:-1] for row in rows]
+        there = [index for index, ids in enumerate(own) if ids]
+        layout = CausalLayout.tree([shared, *(len(own[index]) for index in there)], [-1, *([0] * len(there))])
+        stream = rows[0].ids[:shared] + [token for index in there for token in own[index]]
+        with evaluating(self.model):
+            hidden = self.model.hidden(torch.tensor(stream, device=device), layout)
+        spans = {index: layout.span(place) for place, index in enumerate(there, start=1)}
+        found = []
+        for index, row in enumerate(rows):
+            parts = [hidden[layout.span(0)]] + ([hidden[spans[index]]] if index in spans else [])
+            ids, weights = (torch.tensor(part[1:], device=device) for part in (row.ids, row.weights))
+            found.append(self._loss(torch.cat(parts), ids, weights))
+        return found
+
     def _packs(self, rows: Iterable[Rendered]) -> Iterator[list[tuple[list[int], list[float]]]]:
         """(ids, weights) of rows, as many as fit into one stream of 4,096 tokens; a longer row is alone."""
         pack: list[tuple[list[int], list[float]]] = []
@@ -194,12 +221,16 @@ class LanguageModel:
 
     def _decoder(self) -> Decoder:
         """A new one each time: a prefix may have been trained on since."""
-        model = self.model
-        prefix: list[tuple[Tensor, Tensor]] = []
-        if model.reserved_positions:
-            with torch.no_grad():
-                prefix = [(layer.keys, layer.values) for layer in model.peft.get_prompt(1).layers]
-        return Decoder(model.backbone, context=self.context, precision=model.precision, prefix=prefix)
+        return Decoder(
+            self.model.backbone, context=self.context, precision=self.model.precision, prefix=self.model.prefix()
+        )
+
+
+def _common(rows: Sequence[Sequence[int]]) -> int:
+    """Tokens with which all rows begin; of each at least its last one is left to itself."""
+    most = min(len(row) for row in rows) - 1
+    first = rows[0]
+    return next((place for place in range(most) if any(row[place] != first[place] for row in rows)), max(most, 0))
 
 
 def _device(name: str) -> str:

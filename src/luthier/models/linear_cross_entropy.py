@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
+
+from luthier.models.chunk_gradients import ChunkGradients, scaled
+from luthier.models.products import product_into
 
 CHUNK_BYTES = 64 << 20
 """Logits and probabilities of one chunk, together."""
@@ -59,11 +61,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         gradients: bool,
     ) -> tuple[Tensor, Tensor]:
         exact = torch.promote_types(hidden.dtype, torch.float32)
-        needs = [gradients and need for need in ctx.needs_input_grad[:3]]
-        dhidden = torch.empty_like(hidden) if needs[0] else None
-        # sums over all tokens are kept in full precision
-        dweight = torch.zeros_like(weight, dtype=exact) if needs[1] else None
-        dbias = torch.zeros_like(bias, dtype=exact) if bias is not None and needs[2] else None
+        summed = ChunkGradients(ctx, hidden, weight, bias, gradients)
         loss = hidden.new_zeros((), dtype=exact)
         right = hidden.new_zeros((), dtype=torch.int64)
         # one pair of buffers for all chunks: fresh ones of this size cost page faults each time
@@ -72,48 +70,30 @@ class _LinearCrossEntropy(torch.autograd.Function):
             here = slice(begin, begin + chunk)
             h, t, w = hidden[here].to(weight.dtype), targets[here, None], weights[here, None].to(exact)
             z, p = buffers[0, : len(t)], buffers[1, : len(t)]
-            _product(h, weight.t(), z)
+            z = product_into(h, weight.t(), z)
             if bias is not None:
                 z += bias
             if softcap is not None:
                 z.div_(softcap).tanh_().mul_(softcap)
-            torch.log_softmax(z, -1, out=p)
-            loss -= (p.gather(1, t) * w).sum()
-            right += ((z.argmax(-1, keepdim=True) == t) & (w > 0)).sum()
-            if not any(needs):
+            torch.softmax(z, -1, out=p)
+            below = z.gather(1, t).sub_(z.amax(-1, keepdim=True))
+            # log softmax(z)_t = z_t - max(z) + log max(softmax(z)): one pass of exponentials, not two
+            loss -= ((below + p.amax(-1, keepdim=True).log_()) * w).sum()
+            highest = ((below == 0) & (w > 0)).view(-1).nonzero().view(-1)
+            if len(highest):  # of several highest the first counts, or a constant model would be praised
+                right += (z[highest].argmax(-1) == t[highest, 0]).sum()
+            if not summed.wanted:
                 continue
             # dloss/dz = w (softmax(z) - onehot(t)), times the softcap's slope 1 - (z / c)^2
-            p.exp_().scatter_add_(1, t, p.new_full((1, 1), -1.0).expand_as(t)).mul_(w)
+            p.scatter_add_(1, t, p.new_full((1, 1), -1.0).expand_as(t)).mul_(w)
             if softcap is not None:
                 p.mul_(z.div_(softcap).square_().neg_().add_(1.0))
-            if dbias is not None:
-                dbias += p.sum(0)
-            p = p.to(weight.dtype)
-            if dhidden is not None:
-                _product(p, weight, dhidden[here])
-            if dweight is not None:
-                if dweight.dtype == p.dtype:
-                    torch.addmm(dweight, p.t(), h, out=dweight)
-                else:
-                    dweight += p.t() @ h
-        ctx.save_for_backward(
-            dhidden,
-            None if dweight is None else dweight.to(weight.dtype),
-            None if dbias is None or bias is None else dbias.to(bias.dtype),
-        )
+            summed.add(here, p, h)
+        summed.save(ctx)
         ctx.mark_non_differentiable(right)
         return loss, right
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dloss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if g is None else g * dloss.to(g.dtype) for g in ctx.saved_tensors]
-        return (*scaled, None, None, None, None, None)
-
-
-def _product(a: Tensor, b: Tensor, out: Tensor) -> None:
-    """out = a b; `out` may be of higher precision."""
-    if out.dtype == a.dtype:
-        torch.mm(a, b, out=out)
-    else:
-        out.copy_(functional.linear(a, b.t()))
+        return (*scaled(ctx, dloss), None, None, None, None, None)

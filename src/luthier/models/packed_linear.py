@@ -15,8 +15,9 @@ from functools import cache
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from luthier.models import onednn
+from luthier.models.products import add_product, linear, product
 from luthier.models.stream_linear import FusedLinear, LinearPart
 
 MEASURED_TOKENS = 1024
@@ -57,8 +58,8 @@ class CausalLinear(FusedLinear):
         if self._packed is None:
             weight = self.merged_weight()
             if residual_TN is None:
-                return functional.linear(x_TK, weight, bias)
-            y = torch.addmm(residual_TN, x_TK, weight.t())
+                return linear(x_TK, weight, bias)
+            y = add_product(residual_TN, x_TK, weight.t())
             return y if bias is None else y.add_(bias)
         y = self._packed.forward(x_TK, bias)
         for part, columns in zip(self.parts, y.split(self._sizes, 1), strict=True):
@@ -69,7 +70,7 @@ class CausalLinear(FusedLinear):
     def input_gradient(self, dy_TN: Tensor) -> Tensor:
         """[T, K]."""
         if self._packed is None:
-            return dy_TN @ self.merged_weight()
+            return product(dy_TN, self.merged_weight())
         dx = self._packed.backward(dy_TN)
         for part, columns in zip(self.parts, dy_TN.split(self._sizes, 1), strict=True):
             if part.lora_a is not None and part.lora_b is not None:
@@ -81,16 +82,14 @@ class _Packed:
     """A frozen matrix in oneDNN's own layout, for both directions."""
 
     def __init__(self, weight_NK: Tensor) -> None:
-        self._forward = torch.ops.mkldnn._reorder_linear_weight(weight_NK, MEASURED_TOKENS)
-        self._backward = torch.ops.mkldnn._reorder_linear_weight(weight_NK.t().contiguous(), MEASURED_TOKENS)
+        self._forward = onednn.pack(weight_NK, MEASURED_TOKENS)
+        self._backward = onednn.pack(weight_NK.t().contiguous(), MEASURED_TOKENS)
 
     def forward(self, x_TK: Tensor, bias_N: Tensor | None) -> Tensor:
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x_TK, self._forward, bias_N, "none", [], "")
-        return y
+        return onednn.linear(x_TK, self._forward, bias_N)
 
     def backward(self, dy_TN: Tensor) -> Tensor:
-        dx: Tensor = torch.ops.mkldnn._linear_pointwise(dy_TN.contiguous(), self._backward, None, "none", [], "")
-        return dx
+        return onednn.linear(dy_TN.contiguous(), self._backward)
 
 
 @cache

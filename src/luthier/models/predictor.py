@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from luthier.core.errors import UsageError
 from luthier.core.predictor import Prediction, TextInput
@@ -55,17 +56,21 @@ class TunedModel:
         """Classes, targets or span labels."""
         return self.model.labels
 
-    def predict(self, texts: Sequence[TextInput], *, batch: int = 32) -> list[Prediction]:
-        """One answer per text, in order."""
+    def predict(
+        self, texts: Sequence[TextInput], *, batch: int = 32, threshold: Threshold = None
+    ) -> list[Prediction]:
+        """One answer per text, in order; `threshold` instead of the model's own."""
         if isinstance(texts, str):
             raise UsageError(
                 "predict takes a list of texts, not one text.",
                 remedy="Write predict([text]).",
                 code="not_a_list",
             )
-        return list(self.stream(texts, batch=batch))
+        return list(self.stream(texts, batch=batch, threshold=threshold))
 
-    def stream(self, texts: Iterable[TextInput], *, batch: int = 32) -> Iterator[Prediction]:
+    def stream(
+        self, texts: Iterable[TextInput], *, batch: int = 32, threshold: Threshold = None
+    ) -> Iterator[Prediction]:
         """Answers in order, reading ahead at most 16 batches."""
         for window in self._windows(texts, batch):
             encoded = self._encode(window)
@@ -75,7 +80,7 @@ class TunedModel:
                 self.labels,
                 several_labels=self.model.several_labels,
                 temperature=self.settings["temperature"],
-                threshold=self.threshold,
+                threshold=self.threshold if threshold is None else threshold,
                 target_mean=self.settings["target_mean"],
                 target_std=self.settings["target_std"],
                 texts=window,
@@ -92,6 +97,35 @@ class TunedModel:
         for index, row in enumerate(rows):
             padded[index, : len(row)] = row
         return padded
+
+    def embed(self, texts: Sequence[TextInput], *, batch: int = 32) -> npt.NDArray[np.float32]:
+        """The vectors that the head reads [n, D]; for extract, whose head reads tokens, the mean over them."""
+        found = [row for window in self._windows(texts, batch) for row in self._vectors(self._encode(window), batch)]
+        return np.stack(found) if found else np.zeros((0, int(self.model.config.hidden_size)), dtype=np.float32)
+
+    @torch.inference_mode()
+    def _vectors(self, encoded: Sequence[Encoded], batch: int) -> list[npt.NDArray[np.float32]]:
+        rows: dict[int, npt.NDArray[np.float32]] = {}
+        for chosen, ids, mask, types in self._batches(encoded, batch):
+            hidden = self.model.encode(ids, mask, types)
+            if self.task == "extract":
+                wide = mask.unsqueeze(-1).to(hidden.dtype)
+                pooled = (hidden * wide).sum(1) / wide.sum(1)
+            else:
+                pooled = self.model.pool(hidden, mask)
+            rows.update(zip(chosen, pooled.float().cpu().numpy(), strict=True))
+        return [rows[index] for index in range(len(encoded))]
+
+    def _batches(
+        self, encoded: Sequence[Encoded], batch: int
+    ) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor | None]]:
+        """(places, ids, mask, type ids where the base reads them) of batches, the longest texts first."""
+        device = next(self.model.parameters()).device
+        order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids))
+        for begin in range(0, len(order), batch):
+            chosen = order[begin : begin + batch]
+            ids, mask, types = (part.to(device) for part in pad([encoded[i] for i in chosen], self.tokenizer.pad_id))
+            yield chosen, ids, mask, types if self.tokenizer.uses_type_ids else None
 
     def _windows(self, texts: Iterable[TextInput], batch: int) -> Iterator[list[TextInput]]:
         iterator = iter(texts)
@@ -112,13 +146,9 @@ class TunedModel:
     @torch.inference_mode()
     def _rows(self, encoded: Sequence[Encoded], batch: int) -> list[npt.NDArray[np.float32]]:
         """Logits per text, in order: [C], or [L, C] without padding for extract."""
-        device = next(self.model.parameters()).device
-        order = sorted(range(len(encoded)), key=lambda index: -len(encoded[index].ids))
         rows: dict[int, npt.NDArray[np.float32]] = {}
-        for begin in range(0, len(order), batch):
-            chosen = order[begin : begin + batch]
-            ids, mask, types = (part.to(device) for part in pad([encoded[i] for i in chosen], self.tokenizer.pad_id))
-            logits = self.model(ids, mask, types if self.tokenizer.uses_type_ids else None).cpu().numpy()
+        for chosen, ids, mask, types in self._batches(encoded, batch):
+            logits = self.model(ids, mask, types).cpu().numpy()
             for index, row in zip(chosen, logits, strict=True):
                 rows[index] = row[: len(encoded[index].ids)] if self.task == "extract" else row
         return [rows[index] for index in range(len(encoded))]

@@ -23,6 +23,7 @@ from luthier.models.quiet import quiet
 from luthier.models.task_model import TaskModel
 from luthier.models.tokenizer import Tokenizer, load_tokenizer
 from luthier.models.trainable import load_trainable_state
+from luthier.models.weights_header import check_weights
 
 
 def model_folder(path: str | Path) -> Path:
@@ -46,10 +47,10 @@ def load_run_model(folder: Path, *, precision: str = "fp32") -> tuple[TaskModel,
     An adapter needs its base: it is located again as the run located it, and refused with a
     `ModelError` when its weights are no longer those that the adapter was trained on.
     """
-    settings = _settings(folder)
+    settings = read_settings(folder)
     layout = settings["layout"]
     whole = layout in ("transformers", "sentence-transformers")
-    source = from_folder(folder, name=settings["base"]["name"]) if whole else _base(settings["base"])
+    source = from_folder(folder, name=settings["base"]["name"]) if whole else base_of(settings["base"])
     model = build(
         source,
         task=settings["task"],
@@ -72,7 +73,7 @@ def load_causal_run(folder: Path, *, precision: str = "fp32") -> tuple[CausalMod
 
     The tokenizer is always the run's own: its chat template is the one that was trained with.
     """
-    settings = _settings(folder)
+    settings = read_settings(folder)
     if settings["task"] not in LANGUAGE_TASKS:
         raise ModelError(
             f"this model was trained for {settings['task']}: it writes no text.",
@@ -81,7 +82,7 @@ def load_causal_run(folder: Path, *, precision: str = "fp32") -> tuple[CausalMod
             code="not_generative",
         )
     whole = settings["layout"] == "transformers"
-    source = from_folder(folder, name=settings["base"]["name"]) if whole else _base(settings["base"])
+    source = from_folder(folder, name=settings["base"]["name"]) if whole else base_of(settings["base"])
     model = build_causal(source, task=settings["task"], precision=precision)
     if not whole:
         _adapt(model, folder, settings)
@@ -89,7 +90,33 @@ def load_causal_run(folder: Path, *, precision: str = "fp32") -> tuple[CausalMod
     return model, folder, settings
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def continue_from(model: TaskModel, folder: Path) -> None:
+    """Put the weights of a tuned model into `model`, which has the same base and method, as a start.
+
+    Raises `ModelError` where they do not fit.
+    """
+    settings = read_settings(folder)
+    mine = (model.task, model.method.model_dump(), model.freeze.model_dump())
+    if mine != (settings["task"], settings["method"], settings["freeze"]):
+        raise ModelError(
+            "the tuned model was trained for another task or with another method.",
+            where=str(folder),
+            remedy="Go on with its own task and method.",
+            code="cannot_continue",
+        )
+    layout = settings["layout"]
+    if layout == "sentence-transformers":
+        assert model.head is not None
+        model.head.load_state_dict(_tensors(folder / "2_Dense" / "model.safetensors"))
+        if model.peft is not None:
+            with quiet():
+                set_peft_model_state_dict(model.peft, _tensors(folder / "adapter" / "adapter_model.safetensors"))
+    elif layout != "transformers":
+        _load_adapter(model, folder, layout)
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The luthier.json of a model folder, which must bring no code of its own."""
     settings = read_json(folder / SETTINGS_JSON)
     if settings.get("format") != FORMAT:
         raise ModelError(
@@ -106,14 +133,18 @@ def _adapt(model: TaskModel, folder: Path, settings: dict[str, Any]) -> None:
     """Put the adapter's modules into the base as in training, and its tensors into them."""
     method: Method = TypeAdapter(Method).validate_python(settings["method"])
     methods.apply(model, method, FreezeSpec(**settings["freeze"]))
-    if settings["layout"] == "peft":
+    _load_adapter(model, folder, settings["layout"])
+
+
+def _load_adapter(model: TaskModel, folder: Path, layout: str) -> None:
+    if layout == "peft":
         with quiet():
             set_peft_model_state_dict(model.peft, _tensors(folder / "adapter_model.safetensors"))
     else:
         load_trainable_state(model, _tensors(folder / ADAPTER_SAFETENSORS))
 
 
-def _base(base: dict[str, Any]) -> BaseSource:
+def base_of(base: dict[str, Any]) -> BaseSource:
     """The base that an adapter stands on, with the weights that it was trained on."""
     source = locate(base["path"] or base["name"], revision=base["revision"] or None)
     for filename, expected in base["sha256"].items():
@@ -129,6 +160,7 @@ def _base(base: dict[str, Any]) -> BaseSource:
 
 
 def _tensors(path: Path) -> dict[str, Any]:
+    check_weights(path)
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

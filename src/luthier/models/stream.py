@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from luthier.models.products import add_product
 from luthier.models.stream_attention import StreamLayout, attention_backward, attention_forward
 from luthier.models.stream_last import FirstTokenLayerFunction
 from luthier.models.stream_layer import Layer
@@ -63,7 +64,7 @@ class _LayerFunction(torch.autograd.Function):
         dcontext, dresidual, g_above = layer.above_attention_backward(dy, above)
         dqkv = attention_backward(dcontext, heads, probabilities, ctx.layout, layer.heads)
         g_qkv = layer.qkv.backward(dqkv, x)
-        dx = torch.addmm(dresidual, dqkv, qkv_weight) if ctx.needs_input_grad[0] else None
+        dx = add_product(dresidual, dqkv, qkv_weight) if ctx.needs_input_grad[0] else None
         return (dx, None, None, None, *g_qkv, *g_above)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from luthier.models.products import add_product, product
 from luthier.models.stream_attention import StreamLayout
 from luthier.models.stream_layer import Layer
 
@@ -61,6 +62,6 @@ class FirstTokenLayerFunction(torch.autograd.Function):
         g_q, g_kv = layer.q.backward(dq, first), layer.kv.backward(dkv_T2D, x)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = dkv_T2D @ kv_weight
-            dx[layout.starts] += torch.addmm(dresidual, dq, q_weight)
+            dx = product(dkv_T2D, kv_weight)
+            dx[layout.starts] += add_product(dresidual, dq, q_weight)
         return (dx, None, None, None, *g_q, *g_kv, *g_above)

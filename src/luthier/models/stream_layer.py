@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from luthier.models.products import add_product, product
 from luthier.models.stream_linear import FusedLinear, LinearPart
 
 
@@ -74,9 +75,9 @@ class Layer:
         narrow, mean2, rstd2 = top
         dnarrow, g_norm2 = self.norm2.backward(dy.contiguous(), narrow, mean2, rstd2)
         g_down = self.down.backward(dnarrow, active)
-        dwide = torch.ops.aten.gelu_backward(dnarrow @ down_weight, wide)
+        dwide = torch.ops.aten.gelu_backward(product(dnarrow, down_weight), wide)
         g_up = self.up.backward(dwide, hidden)
-        dhidden = torch.addmm(dnarrow, dwide, up_weight)
+        dhidden = add_product(dnarrow, dwide, up_weight)
         dattended, g_norm1 = self.norm1.backward(dhidden, attended, mean1, rstd1)
         g_out = self.out.backward(dattended, context)
-        return dattended @ out_weight, dattended, [*g_out, *g_norm1, *g_up, *g_down, *g_norm2]
+        return product(dattended, out_weight), dattended, [*g_out, *g_norm1, *g_up, *g_down, *g_norm2]

@@ -9,12 +9,14 @@ Shapes: T tokens, K inputs, N outputs, R rank.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from luthier.models.products import linear, prefers_onednn, product
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class FusedLinear:
     def forward(self, x_TK: Tensor) -> tuple[Tensor, Tensor]:
         """([T, N], the weight [N, K] that `backward` needs again)."""
         weight = self.merged_weight()
-        return functional.linear(x_TK, weight, self.merged_bias()), weight
+        return linear(x_TK, weight, self.merged_bias()), weight
 
     def backward(self, dy_TN: Tensor, x_TK: Tensor) -> list[Tensor]:
         """Gradients of `trained`, in order."""
@@ -78,7 +80,7 @@ class FusedLinear:
             return []
         whole: Tensor | None = None
         if any(part.weight.requires_grad for part in self.parts):
-            whole = dy_TN.t() @ x_TK
+            whole = product(dy_TN.t(), x_TK)
         sums: Tensor | None = None
         if any(part.bias is not None and part.bias.requires_grad for part in self.parts):
             sums = dy_TN.sum(0)
@@ -107,21 +109,26 @@ class FusedLinear:
         ]
         if not lora:
             return {}
-        begins = [sum(self._sizes[:index]) for index, *_ in lora]
-        down_TR = x_TK @ torch.cat([a for _, _, a, _ in lora]).t()
-        up_TR = torch.empty_like(down_TR)
-        ranks = [a.shape[0] for _, _, a, _ in lora]
+        down_TR = linear(x_TK, torch.cat([a for _, _, a, _ in lora]))
+        rows = [slice(begin := sum(self._sizes[:index]), begin + self._sizes[index]) for index, *_ in lora]
+        ends = list(itertools.accumulate(a.shape[0] for _, _, a, _ in lora))
+        ranks = list(itertools.starmap(slice, itertools.pairwise([0, *ends])))
         gradients_b: list[Tensor] = []
-        at = 0
-        for (index, part, _, b), begin, rank in zip(lora, begins, ranks, strict=True):
-            dy_part = dy_TN[:, begin : begin + self._sizes[index]]
-            torch.mm(dy_part, b, out=up_TR[:, at : at + rank])
-            gradients_b.append((dy_part.t() @ down_TR[:, at : at + rank]).mul_(part.scaling))
-            at += rank
-        gradient_a = up_TR.t() @ x_TK
-        pairs: dict[int, tuple[Tensor, Tensor]] = {}
-        at = 0
-        for (index, part, _, _), rank, gradient_b in zip(lora, ranks, gradients_b, strict=True):
-            pairs[index] = (gradient_a[at : at + rank].mul_(part.scaling), gradient_b)
-            at += rank
-        return pairs
+        if len(lora) > 1 and prefers_onednn():
+            # blocks that are not needed cost less than columns of a wider matrix, which oneDNN would copy
+            blocks = dy_TN.new_zeros(dy_TN.shape[1], ends[-1])
+            for (_, _, _, b), here, rank in zip(lora, rows, ranks, strict=True):
+                blocks[here, rank] = b
+            up_TR = product(dy_TN, blocks)
+            every = product(down_TR.t(), dy_TN)
+            gradients_b = [every[rank, here] for here, rank in zip(rows, ranks, strict=True)]
+        else:
+            up_TR = torch.empty_like(down_TR)
+            for (_, _, _, b), here, rank in zip(lora, rows, ranks, strict=True):
+                up_TR[:, rank] = product(dy_TN[:, here], b)
+                gradients_b.append(product(down_TR[:, rank].t(), dy_TN[:, here]))  # thin side first: much faster
+        gradient_a = product(up_TR.t(), x_TK)
+        return {
+            index: (gradient_a[rank].mul_(part.scaling), gradient_b.t().mul(part.scaling).contiguous())
+            for (index, part, _, _), rank, gradient_b in zip(lora, ranks, gradients_b, strict=True)
+        }

@@ -28,7 +28,7 @@ class Choices:
     def precision(self) -> None:
         """bf16 on a GPU that has it, else fp32."""
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        reason = "a GPU with bf16" if bf16 else "a CPU: fp32 is fastest"
+        reason = "a GPU with bf16" if bf16 else "a CPU: fp32"
         self("train.precision", self._recipe.train.precision, "bf16" if bf16 else "fp32", reason)
 
     def settled(self) -> tuple[Recipe, dict[str, str]]:

@@ -24,6 +24,11 @@ from luthier.train.forward import Forward
 from luthier.train.journal import Journal
 from luthier.train.parts import Parts
 from luthier.train.preflight import MAX_TOKENS, probe
+from luthier.train.remedies.distance import FeatureDistance, base_beside
+from luthier.train.remedies.path import start_of
+from luthier.train.remedies.pull import pull_of
+from luthier.train.remedies.replay import mixed_rows
+from luthier.train.remedies.settings import check_remedies, keeps_start, remedies_identity
 from luthier.train.settle import settle
 from luthier.train.step import StepRunner
 from luthier.train.tasks import make_task
@@ -44,7 +49,9 @@ def assemble(
 ) -> Parts:
     """Tokens, model, task and validator of a recipe."""
     tokenizer = load_tokenizer(source.path)
-    lengths = token_lengths(prepared.train, tokenizer)
+    check_remedies(recipe, prepared.task)
+    learned = mixed_rows(recipe, prepared, source.name)
+    lengths = token_lengths(learned, tokenizer)
     reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
     config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
     resolved, reasons = resolve(
@@ -56,17 +63,23 @@ def assemble(
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
     coder = TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train)
-    table = encode_samples(prepared.train, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate)
+    table = encode_samples(learned, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate)
     held_out = None
     if prepared.validation is not None and len(prepared.validation):
         held_out = encode_samples(
             prepared.validation, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate, keep=True
         )
-    model, before = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch)
+    model, before, base = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch)
     forward = Forward(model, tokenizer.pad_id)
-    forward.train_used_words_only(table)
+    if not spec.l2_sp:  # its pull moves the words that are not used, too
+        forward.train_used_words_only(table)
     task = make_task(coder, table, recipe.head.class_weights)
     runner = StepRunner(forward, task, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
+    runner.pull = pull_of(recipe, model)
+    if base is not None:
+        beside = Forward(base, tokenizer.pad_id)
+        beside.boundary = forward.boundary  # what is cached for one is good for both
+        runner.distance = FeatureDistance(beside, spec.kl_to_base)
 
     def save(folder: Path, extras: dict[str, Any]) -> None:
         known = {
@@ -87,7 +100,8 @@ def assemble(
         tokenizer,
         save,
         coder,
-        (recipe.head.model_dump(), coder.labels),
+        (recipe.head.model_dump(), coder.labels, *remedies_identity(spec), *learned.identity),
+        start=start_of(model) if keeps_start(recipe) else None,
         warnings=warnings,
     )
 
@@ -100,8 +114,8 @@ def _model(
     coder: TargetCoder,
     table: TokenTable,
     from_scratch: bool,
-) -> tuple[TaskModel, Tensor | None]:
-    """The model with its method applied, and the probe's logits before that."""
+) -> tuple[TaskModel, Tensor | None, TaskModel | None]:
+    """The model with its method applied, the probe's logits before that, and the base beside it."""
     assert not isinstance(recipe.head.dropout, str) and not isinstance(recipe.train.dropout, str)
     model = build(
         source, task=prepared.task, labels=prepared.labels, several_labels=prepared.several_labels,
@@ -116,5 +130,6 @@ def _model(
         forward = Forward(model, tokenizer.pad_id, stream=False)
         with torch.no_grad():
             before = forward(probe(table, task.per_token))
+    base = base_beside(recipe, prepared.task, model)
     methods.apply(model, recipe.method, recipe.freeze)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), before
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), before, base

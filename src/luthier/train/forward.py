@@ -46,11 +46,15 @@ class Forward:
 
     def __call__(self, batch: Batch, cached: Tensor | None = None) -> Tensor:
         """Logits; `cached` is what `at_boundary` gave for these rows."""
+        return self.read(batch, cached)[0]
+
+    def read(self, batch: Batch, cached: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits, and the vectors that the head read: [B, D], for extract [T, D]."""
         if self.encoder is not None:
             return self._stream(batch, cached, self.encoder)
         return self._padded(batch, cached)
 
-    def _stream(self, batch: Batch, cached: Tensor | None, encoder: StreamEncoder) -> Tensor:
+    def _stream(self, batch: Batch, cached: Tensor | None, encoder: StreamEncoder) -> tuple[Tensor, Tensor]:
         layers = len(encoder.layers)
         layout = StreamLayout.of(batch.lengths) if cached is None or self.boundary < layers else None
         if layout is None:
@@ -66,23 +70,25 @@ class Forward:
         if self.model.task == "extract" and pooled.dim() == 2:
             pooled = pooled.unsqueeze(0)
         logits = self.model.classify(pooled)
-        return logits[0] if self.model.task == "extract" else logits
+        return (logits[0], pooled[0]) if self.model.task == "extract" else (logits, pooled)
 
-    def _padded(self, batch: Batch, cached: Tensor | None) -> Tensor:
+    def _padded(self, batch: Batch, cached: Tensor | None) -> tuple[Tensor, Tensor]:
         model, layers = self.model, len(self.model.layers)
         extract = model.task == "extract"
         ids, mask, types = (part.to(self.device) for part in batch.padded(self.pad_id))
         if cached is not None and self.boundary == layers:
             cached = cached.to(self.device)
             logits = model.classify(cached.unsqueeze(0) if extract else cached)
-            return logits[0] if extract else logits
+            return (logits[0] if extract else logits), cached
         if cached is not None:
             grid = torch.zeros((*mask.shape, cached.shape[-1]), device=self.device)
             grid[mask.bool()] = cached.to(self.device)
-            logits = model.readout(model.run_blocks(grid, mask, self.boundary), mask)
+            hidden = model.run_blocks(grid, mask, self.boundary)
         else:
-            logits = model(ids, mask, types)
-        return logits[mask.bool()] if extract else logits
+            hidden = model.encode(ids, mask, types)
+        pooled = model.pool(hidden, mask)
+        logits = model.classify(pooled)
+        return (logits[mask.bool()], pooled[mask.bool()]) if extract else (logits, pooled)
 
     @torch.no_grad()
     def at_boundary(self, batch: Batch) -> Tensor:

@@ -6,7 +6,7 @@ import json
 from types import TracebackType
 
 from luthier.core.durable import AppendLog, write_text
-from luthier.core.events import Event, Listener
+from luthier.core.events import SIGNALS, Event, Listener
 from luthier.core.rundir import RunDir, read_jsonl
 
 
@@ -19,8 +19,10 @@ class Journal:
         self._metrics = AppendLog(run.metrics_jsonl)
 
     def __call__(self, event: Event) -> None:
-        """Steps and evaluations are metrics; everything else is an event."""
-        if event.kind in ("step", "evaluation"):
+        """Steps and evaluations are metrics, signals are only passed on; everything else is an event."""
+        if event.kind in SIGNALS:
+            pass
+        elif event.kind in ("step", "evaluation"):
             data = {key: value for key, value in event.data.items() if value == value}  # NaN is no JSON
             self._metrics.append({"kind": event.kind, "created_at": event.created_at, **data})
         else:

@@ -38,6 +38,11 @@ from luthier.train.language_step import LanguageForward, LanguageRunner
 from luthier.train.language_validate import LanguageValidator, trained_share
 from luthier.train.parts import Parts
 from luthier.train.preflight import Preflight, probe
+from luthier.train.remedies.distance import AnswerDistance, base_beside
+from luthier.train.remedies.path import start_of
+from luthier.train.remedies.pull import pull_of
+from luthier.train.remedies.replay import Mixed, mixed_rows
+from luthier.train.remedies.settings import check_remedies, keeps_start, remedies_identity
 from luthier.train.settle import settle
 from luthier.train.trunk_cache import cache_folder
 
@@ -64,7 +69,9 @@ def assemble(
         seed=recipe.train.seed,
     )  # fmt: skip
     config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
-    lengths = language_lengths(prepared.train, renderer)
+    check_remedies(recipe, prepared.task)
+    learned = mixed_rows(recipe, prepared, source.name)
+    lengths = language_lengths(learned, renderer)
     text_config = config.get_text_config()
     resolved, reasons = resolve(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
@@ -74,13 +81,18 @@ def assemble(
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
-    table = _table(prepared, "train", prepared.train, renderer, recipe)
+    table = _table(prepared, "train", learned, renderer, recipe)
     held_out = None
     if prepared.validation is not None and len(prepared.validation):
         held_out = _table(prepared, "validation", prepared.validation, renderer, recipe)
-    model, before = _model(recipe, prepared.task, source, table, from_scratch)
+    model, before, base = _model(recipe, prepared.task, source, table, from_scratch)
     forward = LanguageForward(model, share=spec.shared_prefix)
     runner = LanguageRunner(forward, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
+    runner.pull = pull_of(recipe, model)
+    if base is not None:
+        beside = LanguageForward(base, share=spec.shared_prefix)
+        beside.boundary = forward.boundary  # what is cached for one is good for both
+        runner.distance = AnswerDistance(beside, spec.kl_to_base)
     notes: dict[str, Any] = {"trained_tokens_share": trained_share(table), "way": forward.way}
     listener(Event("message", _seen(table, forward, notes)))
 
@@ -105,9 +117,10 @@ def assemble(
         tokenizer,
         save,
         None,
-        (renderer.fingerprint,),
+        (renderer.fingerprint, *remedies_identity(spec), *learned.identity),
         gates,
         _sampler(recipe, run, prepared, model, tokenizer, renderer, listener),
+        start_of(model) if keeps_start(recipe) else None,
         warnings,
         notes,
     )
@@ -141,7 +154,7 @@ def _seen(table: TokenTable, forward: LanguageForward, notes: dict[str, Any]) ->
     )
 
 
-def _table(prepared: Prepared, part: str, view: View, renderer: Renderer, recipe: Recipe) -> TokenTable:
+def _table(prepared: Prepared, part: str, view: View | Mixed, renderer: Renderer, recipe: Recipe) -> TokenTable:
     """Rows of tokens, from the cache where these very ones were made before."""
     spec = recipe.train
     assert isinstance(spec.max_length, int)
@@ -152,15 +165,16 @@ def _table(prepared: Prepared, part: str, view: View, renderer: Renderer, recipe
 
     key = (
         part, prepared.description["sha256"], prepared.description.get(part), renderer.fingerprint, length,
-        spec.truncate, recipe.data.model_dump(), spec.seed,
+        spec.truncate, recipe.data.model_dump(), spec.seed, prepared.description.get("canaries"),
+        *(view.identity if isinstance(view, Mixed) else ()),
     )  # fmt: skip
     return cached_language_table(key, make, cache_folder().parent / "tokens")
 
 
 def _model(
     recipe: Recipe, task: str, source: BaseSource, table: TokenTable, from_scratch: bool
-) -> tuple[CausalModel, Tensor | None]:
-    """The model with its method applied, and the probe's logits before that."""
+) -> tuple[CausalModel, Tensor | None, Any]:
+    """The model with its method applied, the probe's logits before that, and the base beside it."""
     spec = recipe.train
     assert not isinstance(spec.dropout, str)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -173,8 +187,9 @@ def _model(
         model.eval()
         with torch.no_grad():
             before = LanguageForward(model, share=False, stream=False)(probe(table, per_token=True))
+    base = base_beside(recipe, task, model)
     methods.apply(model, recipe.method, recipe.freeze)
-    return model.to(device), before
+    return model.to(device), before, base
 
 
 def _sampler(

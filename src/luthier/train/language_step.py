@@ -120,23 +120,24 @@ class LanguageRunner(StepRunner):
     def __init__(self, forward: LanguageForward, *, batch_size: int, max_tokens: int) -> None:
         super().__init__(forward, NextToken(), batch_size=batch_size, max_tokens=max_tokens)  # type: ignore[arg-type]
         self.tokens = self.saved = 0
-        self._begin()
+        self.count_anew()
 
-    def _begin(self) -> None:
+    def count_anew(self) -> None:
+        """What `token_accuracy` and `facts` tell begins here."""
         self._correct = self._judged = 0.0
         self._tokens = self._saved = 0
 
     def backward(self, batches: Sequence[Batch], seed: int | None = None) -> float:
         """As for every task; what is counted, is counted from here: gates and evaluations are no steps."""
-        self._begin()
+        self.count_anew()
         return super().backward(batches, seed)
 
     def cut(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Best-fit packing: nothing is padded, so only the sum of tokens counts."""
         return pack_step(rows, lengths, self.batch_size, self.max_tokens)
 
-    def loss_sum(self, batch: Batch, cached: Tensor | None = None) -> Tensor:
-        """Cross-entropy in nats, summed with the tokens' weights."""
+    def sums(self, batch: Batch, cached: Tensor | None, *, penalised: bool) -> tuple[Tensor, Tensor | None]:
+        """Cross-entropy in nats, summed with the tokens' weights, and the distance from the base."""
         model: CausalModel = self.forward.model
         stream = self.forward.plan(batch)
         self._tokens += len(batch.ids_T)
@@ -147,13 +148,21 @@ class LanguageRunner(StepRunner):
         )
         self._correct += float(correct)
         self._judged += float(stream.weights.sum())
-        return loss
+        apart = None
+        if penalised and self.distance is not None:
+            apart = self.distance(hidden, stream, cached, model)
+        return loss, apart
+
+    @property
+    def token_accuracy(self) -> float:
+        """Share of the learned tokens that the model finds most likely."""
+        return self._correct / max(self._judged, 1e-9)
 
     def facts(self) -> dict[str, float]:
         """Mean token accuracy of the step that was just made; adds its tokens to those of the run."""
         self.tokens += self._tokens
         self.saved += self._saved
-        return {"token_accuracy": self._correct / max(self._judged, 1e-9)}
+        return {"token_accuracy": self.token_accuracy, **super().facts()}
 
 
 class NextToken:

@@ -31,6 +31,7 @@ class LanguageValidator:
         model = runner.forward.model
         training = model.training
         model.eval()
+        runner.count_anew()
         loss, weight = 0.0, 0.0
         for rows in plan_inference(table.lengths, 4 * runner.batch_size, runner.max_tokens):
             batch = collate(table, rows, per_token=True)
@@ -38,7 +39,7 @@ class LanguageValidator:
             weight += batch.weight_sum
         model.train(training)
         mean = loss / max(weight, 1e-9)
-        return Judgement(mean, mean)
+        return Judgement(mean, mean, runner.token_accuracy)
 
 
 def trained_share(table: TokenTable) -> float:

@@ -43,14 +43,17 @@ class Loop:
         identity: str,
         should_stop: Callable[[], bool],
         on_evaluation: Callable[[int], None] = lambda step: None,
+        save_every_seconds: float = math.inf,
     ) -> None:
         assert isinstance(spec.epochs, int) and isinstance(spec.batch_size, int)
         assert isinstance(spec.learning_rate, float)
-        self.base_rate = spec.learning_rate
+        self.base_rate = spec.learning_rate * spec.learning_rate_multiplier
         self.run_dir, self.spec, self.runner, self.optimizer = run, spec, runner, optimizer
         self.table, self.validator, self.listener = table, validator, listener
         self.progress, self.identity, self.should_stop = progress, identity, should_stop
         self.on_evaluation = on_evaluation
+        self.save_every_seconds = save_every_seconds
+        self._saved_at, self._saving_seconds = clock.monotonic(), 0.0
         self.epochs = progress.planned_epochs = spec.epochs
         self.rows_per_step = spec.batch_size * spec.accumulate
         self.steps_per_epoch = math.ceil(len(table) / self.rows_per_step)
@@ -82,12 +85,17 @@ class Loop:
                     f"stopped after step {progress.step}; everything is saved.",
                     remedy=f"Go on with: luthier train --resume {self.run_dir.path}",
                 )
-            every = self.spec.save_every_steps
-            if every and progress.step % every == 0 and progress.position < len(plan):
+            if self._due() and progress.position < len(plan):
                 self.save()
         progress.epoch, progress.position = progress.epoch + 1, 0
         self._evaluate()
         self.save()
+
+    def _due(self) -> bool:
+        """By steps or by time, but no more than a twentieth of the time goes into saving by time."""
+        every, since = self.spec.save_every_steps, clock.monotonic() - self._saved_at
+        by_time = since >= max(self.save_every_seconds, 20 * self._saving_seconds)
+        return by_time or bool(every and self.progress.step % every == 0)
 
     def _step(self, rows: Any, began: float) -> bool:
         progress, lengths = self.progress, self.table.lengths
@@ -100,6 +108,7 @@ class Loop:
         factor *= progress.rate_scale
         self.optimizer.zero_grad()
         loss = self.runner.backward(batches, seed=self.spec.seed * 1_000_033 + progress.step)
+        self.runner.add_pull()
         norm = self.optimizer.step(factor) if math.isfinite(loss) else math.nan
         if not math.isfinite(norm):
             self._roll_back(loss)
@@ -132,6 +141,8 @@ class Loop:
         entry: dict[str, Any] = {"step": progress.step, "epoch": progress.epoch, "train_loss": train_loss}
         began = clock.monotonic()
         better = True
+        self.listener(Event("judging", data={"step": progress.step}))
+        told: dict[str, Any] = {}
         if self.validator is not None:
             judged = self.validator.judge()
             entry |= {
@@ -139,6 +150,8 @@ class Loop:
                 "validation_metric": judged.value,
                 "metric_name": self.validator.metric_name,
             }
+            if judged.accuracy is not None:
+                told["validation_accuracy"] = judged.accuracy
             sign = 1.0 if self.validator.higher_is_better else -1.0
             best, best_loss = progress.best_value, progress.best_loss
             better = (
@@ -161,7 +174,8 @@ class Loop:
         patience = self.spec.patience
         progress.stopped_early = bool(patience) and progress.evaluations_without_better >= patience
         progress.history.append(entry)
-        self.listener(Event("evaluation", data={**entry, "metric": entry.get("validation_metric"), "best": better}))
+        told |= {"metric": entry.get("validation_metric"), "best": better}
+        self.listener(Event("evaluation", data=entry | told))
         self.on_evaluation(progress.step)
         if progress.stopped_early and progress.epoch < self.epochs:
             self.listener(
@@ -171,6 +185,8 @@ class Loop:
 
     def save(self) -> None:
         """A checkpoint of this very moment."""
+        began = clock.monotonic()
+        self.listener(Event("saving", data={"step": self.progress.step}))
         vocabulary = self.runner.forward.vocabulary
         if vocabulary is not None:
             vocabulary.publish()
@@ -178,7 +194,15 @@ class Loop:
         self.progress.peak_memory_bytes = max(self.progress.peak_memory_bytes, peak_memory_bytes())
         model, optimizer = trainable_state(self.runner.forward.model), self.optimizer.state()
         path = save_checkpoint(self.run_dir, self.progress, model, optimizer, self.identity)
-        self.listener(Event("checkpoint", data={"step": self.progress.step, "path": str(path)}))
+        self._saved_at = clock.monotonic()
+        self._saving_seconds = self._saved_at - began
+        progress = self.progress
+        self.listener(
+            Event("checkpoint", data={
+                "step": progress.step, "epoch": progress.epoch, "whole_epoch": progress.position == 0,
+                "path": str(path),
+            })
+        )  # fmt: skip
         self._remember()
 
     def _remember(self) -> None:

@@ -38,7 +38,7 @@ class Optimizer:
         assert not isinstance(spec.learning_rate, str) and not isinstance(spec.head_learning_rate, str)
         groups = parameter_groups(
             model,
-            learning_rate=spec.learning_rate,
+            learning_rate=spec.learning_rate * spec.learning_rate_multiplier,
             weight_decay=spec.weight_decay,
             layer_decay=spec.layer_decay,
             head_multiplier=spec.head_learning_rate / spec.learning_rate,

@@ -45,6 +45,8 @@ class Parts:
     gates: Callable[[Preflight], None] = lambda preflight: None
     on_evaluation: Callable[[int], None] = lambda step: None
     """Called with the step at each evaluation, and with 0 before the first step."""
+    start: dict[str, Tensor] | None = None
+    """What trains, as the base has it; kept where something leads back to it."""
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What the report says besides: trained tokens, tokens saved by shared prefixes."""

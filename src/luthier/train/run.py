@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError
 from luthier.core.events import Event, Listener
 from luthier.core.predictor import Scorer
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.rundir import RunDir
+from luthier.data.canaries import plant
 from luthier.data.prepare import Prepared, prepare
 from luthier.data.tokens import TargetCoder, fingerprint
-from luthier.models.base_source import BaseSource
+from luthier.models.base_source import BaseSource, sha256_of
 from luthier.models.catalogue import locate
+from luthier.models.run_model import continue_from
 from luthier.models.task_model import TaskModel
-from luthier.models.trainable import load_trainable_state, trainable_summary
+from luthier.models.trainable import load_trainable_state, trainable_state, trainable_summary
 from luthier.train import encoder_parts, language_parts
 from luthier.train.checkpoint import Progress, load_best, newest_checkpoint
 from luthier.train.defaults import default_model
@@ -28,9 +32,11 @@ from luthier.train.memory import peak_memory_bytes
 from luthier.train.optimizer import Optimizer
 from luthier.train.parts import Parts, Save
 from luthier.train.preflight import MAX_TOKENS, Preflight, leak_gate
+from luthier.train.remedies.path import average, start_of
 from luthier.train.signals import stop_flag
 from luthier.train.step import StepRunner
 from luthier.train.trunk_cache import TrunkCache
+from luthier.train.upkeep import Upkeep, epoch_keeper
 from luthier.train.validate import Judge
 
 ScorerFor = Callable[[str, bool], Scorer]
@@ -55,6 +61,9 @@ class Trained:
     dropped: int = 0
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
+    start: dict[str, Tensor] | None = None
+    """What trains as the base has it, and `tuned` as it was learned, where something asks for the way between."""
+    tuned: dict[str, Tensor] | None = None
 
     def export(self, **extras: Any) -> None:
         """Write the run's model/; `extras` go into its settings (temperature)."""
@@ -78,6 +87,7 @@ def train(
     resume: bool = False,
     from_scratch: bool = False,
     preflight: bool = True,
+    upkeep: Upkeep | None = None,
 ) -> Trained:
     """Train `recipe` in `run`; with `resume` go on from its newest whole checkpoint.
 
@@ -86,7 +96,7 @@ def train(
     """
     with Journal(run, listener) as journal:
         try:
-            return _train(recipe, run, scorer_for, journal, resume, from_scratch, preflight)
+            return _train(recipe, run, scorer_for, journal, resume, from_scratch, preflight, upkeep or Upkeep())
         except Interrupted as stop:
             journal(Event("interrupted", stop.message))
             raise
@@ -103,10 +113,13 @@ def _train(
     resume: bool,
     from_scratch: bool,
     preflight: bool,
+    upkeep: Upkeep,
 ) -> Trained:
     began = clock.monotonic()
     source = None if recipe.model == "auto" else locate(recipe.model)  # a wrong name is told before data are read
     prepared = prepare(recipe.data, recipe.task, recipe.train.seed)
+    if recipe.evaluate.canaries:
+        prepared = plant(prepared, recipe.evaluate.canaries, recipe.train.seed)
     if source is None:
         recipe = recipe.replace(model=default_model(prepared.task))
         source = locate(recipe.model)
@@ -116,6 +129,9 @@ def _train(
         scorer = scorer_for(prepared.task, prepared.several_labels)
         parts = encoder_parts.assemble(recipe, run, prepared, source, scorer, listener, from_scratch)
     recipe, model, runner, table = parts.recipe, parts.model, parts.runner, parts.table
+    if upkeep.start is not None:
+        continue_from(model, upkeep.start)
+        parts.before, parts.identity = None, (*parts.identity, _contents(upkeep.start))
     spec, forward = recipe.train, runner.forward
     assert isinstance(spec.epochs, int)
     identity = fingerprint(
@@ -148,14 +164,23 @@ def _train(
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
     if spec.cache:
         _open_caches(parts, source, from_scratch, listener)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
+    listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
     with stop_flag() as should_stop:
         Loop(
             run, spec, runner, optimizer, table, parts.validator, listener, progress, identity, should_stop,
-            parts.on_evaluation,
+            epoch_keeper(run, upkeep.epoch_models, forward, parts.save, parts.on_evaluation),
+            upkeep.save_every_seconds,
         ).run()  # fmt: skip
+    tuned: dict[str, Tensor] | None = None
     if progress.best_step:
         load_trainable_state(model, load_best(run, progress, identity))
         forward.vocabulary = None  # the model's own embedding now holds the best words
+        if parts.start is not None:
+            tuned = start_of(model)
+        if spec.average < 1.0 and parts.start is not None:
+            average(model, parts.start, spec.average)
+            listener(Event("message", f"Kept: {spec.average:.0%} of the way from the base to the tuned weights."))
     model.eval()
     trainable, total = trainable_summary(model)
     seconds = progress.seconds
@@ -188,7 +213,14 @@ def _train(
         table.dropped,
         parts.warnings,
         parts.notes,
+        parts.start,
+        tuned,
     )
+
+
+def _contents(folder: Path) -> list[str]:
+    """The hashes of a model's weights."""
+    return [sha256_of(path) for path in sorted(folder.rglob("*.safetensors"))]
 
 
 def _reopen(progress: Progress, epochs: int, patience: int) -> None:

@@ -6,6 +6,7 @@ from luthier.core import durable
 from luthier.core.events import Event
 from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
+from luthier.data.checks.groups import group_findings
 from luthier.data.prepare import Prepared
 from luthier.models.base_source import BaseSource
 from luthier.train.journal import Journal
@@ -18,10 +19,12 @@ def settle(
     durable.write_text(run.recipe_yaml, recipe.to_yaml(reasons))
     durable.write_json(run.data_json, prepared.description)
     warnings = []
-    if recipe.evaluate.forgetting:
-        warnings.append("evaluate.forgetting is not measured by this version of Luthier.")
-    if recipe.evaluate.fairness is not None:
-        warnings.append("evaluate.fairness is not measured by this version of Luthier.")
+    warnings += _groups(recipe, prepared)
+    if recipe.evaluate.canaries:
+        warnings.append(
+            f"{recipe.evaluate.canaries} random secrets (evaluate.canaries) are learned with the training rows: train "
+            "again without them before you use the model."
+        )
     for part, entry in prepared.description["leaks"].items():
         if entry["rows"]:
             warnings.append(f"{entry['rows']} rows of {part} are also in train; its figures flatter the model.")
@@ -32,3 +35,11 @@ def settle(
     chosen = {"reasons": reasons, "recipe": recipe.model_dump()}
     listener(Event("message", f"{prepared.task} on {source.name}: {counts}", data=chosen))
     return warnings
+
+
+def _groups(recipe: Recipe, prepared: Prepared) -> list[str]:
+    """What the training rows say of the groups that will be judged."""
+    spec = recipe.evaluate.fairness
+    columns = [] if spec is None else [spec.group] if isinstance(spec.group, str) else spec.group
+    return [f"{finding.message} {finding.remedy}" for finding in group_findings(prepared.train, prepared.test, columns)
+            if finding.severity == "warning"]  # fmt: skip

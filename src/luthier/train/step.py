@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,19 @@ from luthier.core.errors import TrainingError
 from luthier.data.packing import split_step
 from luthier.train.collate import Batch
 from luthier.train.forward import Forward
+from luthier.train.remedies.pull import Pull
 from luthier.train.tasks import Task
 from luthier.train.trunk_cache import TrunkCache
 
 
 class StepRunner:
-    """Forward and backward of a step's micro-batches."""
+    """Forward and backward of a step's micro-batches.
+
+    Attributes:
+        distance: how far the model is from its base, as a part of the loss (`remedies.distance`); None for none.
+        pull: adds the gradient of L2-SP (`remedies.pull`); None for none.
+        penalty: what both added to the loss of the last step, which is told without them.
+    """
 
     def __init__(self, forward: Forward, task: Task, *, batch_size: int, max_tokens: int) -> None:
         self.forward = forward
@@ -26,6 +34,9 @@ class StepRunner:
         self.batch_size = batch_size
         self.max_tokens = max_tokens
         self.cache: TrunkCache | None = None
+        self.distance: Any = None
+        self.pull: Pull | None = None
+        self.penalty = 0.0
 
     def named(self) -> list[tuple[str, Tensor]]:
         """What trains, by name; the used words instead of the whole vocabulary."""
@@ -43,13 +54,27 @@ class StepRunner:
 
     def loss_sum(self, batch: Batch, cached: Tensor | None = None) -> Tensor:
         """The weighted sum of the batch's losses, a scalar."""
-        logits = self.forward(batch, cached)
+        return self.sums(batch, cached, penalised=False)[0]
+
+    def sums(self, batch: Batch, cached: Tensor | None, *, penalised: bool) -> tuple[Tensor, Tensor | None]:
+        """`loss_sum`, and where it is asked for and there is one the `distance`, by one forward pass."""
+        apart = None
+        if penalised and self.distance is not None:
+            logits, features = self.forward.read(batch, cached)
+            apart = self.distance(features, batch, cached)
+        else:
+            logits = self.forward(batch, cached)
         device = logits.device
-        return self.task.loss_sum(logits, batch.targets.to(device), batch.weights.to(device))
+        return self.task.loss_sum(logits, batch.targets.to(device), batch.weights.to(device)), apart
+
+    def add_pull(self) -> None:
+        """Add the gradient of the pull to that of the step, once."""
+        if self.pull is not None:
+            self.penalty += self.pull()
 
     def facts(self) -> dict[str, float]:
         """What else is told of the last step."""
-        return {}
+        return {} if self.distance is None and self.pull is None else {"penalty": self.penalty}
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -69,14 +94,18 @@ class StepRunner:
                 remedy="Remove rows without anything to learn, or raise train.max_length.",
                 code="gate_g2",
             )
-        total = 0.0
+        total, self.penalty = 0.0, 0.0
         for index, batch in enumerate(batches):
             if seed is not None:
                 _reseed((seed * 1_000_003 + index) % 2**63)  # more is refused
             cached = None if self.cache is None else self.cache.rows(batch.rows)
-            loss = self.loss_sum(batch, cached) / weight
-            loss.backward()
+            loss_sum, distance = self.sums(batch, cached, penalised=True)
+            loss = loss_sum / weight
             total += float(loss.detach())
+            if distance is not None:
+                self.penalty += float(distance.detach()) / weight
+                loss = loss + distance / weight
+            loss.backward()
         return total
 
 

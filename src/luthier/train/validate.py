@@ -20,10 +20,11 @@ from luthier.train.trunk_cache import TrunkCache
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """`loss` is the mean over targets; `value` the scorer's."""
+    """`loss` is the mean over targets; `value` the scorer's; `accuracy` of tokens, where tokens are predicted."""
 
     loss: float
     value: float
+    accuracy: float | None = None
 
 
 class Judge(Protocol):

@@ -11,6 +11,8 @@ from luthier.data.checks.base import Context, plural
 from luthier.data.checks.similar import Similar
 from luthier.data.samples import Finding, Sample
 
+FEW_GROUPS, LARGE_GROUP = 50, 10
+"""At most so many groups, of at least so many training rows on average, are taken for groups of people."""
 CODES = {"exact": "leak", "normalised": "leak_normalised", "near": "leak_near"}
 
 
@@ -76,6 +78,9 @@ class Leaks:
         owner = np.empty(len(groups), np.int64)
         owner[order] = np.repeat(order[starts], np.diff(np.append(starts, len(groups))))
         leaking = np.flatnonzero((groups != 0) & (parts[owner] != parts))
+        if self._are_of_people(groups, parts, leaking):
+            yield self._both_sides(groups, parts, leaking)
+            return
         keys = np.stack([owner[leaking], parts[leaking].astype(np.int64)])
         _, first, counts = np.unique(keys, axis=1, return_index=True, return_counts=True)
         for at, count in sorted(zip(first.tolist(), counts.tolist(), strict=True)):
@@ -94,6 +99,27 @@ class Leaks:
                 other_part=earlier,
                 rows=count,
             )
+
+    def _are_of_people(self, groups: Any, parts: Any, leaking: Any) -> bool:
+        """Few large groups, nearly all of them in every part: regions or ages, rather than users or documents."""
+        in_train = np.unique(groups[(parts == 0) & (groups != 0)])
+        outside = int(((parts != 0) & (groups != 0)).sum())
+        train_rows = int(((parts == 0) & (groups != 0)).sum())
+        few = 0 < len(in_train) <= FEW_GROUPS and train_rows >= LARGE_GROUP * len(in_train)
+        return few and len(leaking) >= 0.9 * outside > 0
+
+    def _both_sides(self, groups: Any, parts: Any, leaking: Any) -> Finding:
+        for part in range(1, len(self._context.table.parts)):
+            self._counts[self._context.table.parts[part]]["group"] += int((parts[leaking] == part).sum())
+        return Finding(
+            "group_on_both_sides",
+            "info",
+            f"the {len(np.unique(groups[groups != 0])):,} groups of {self._context.columns.group!r} are in train and "
+            f"in what is held out ({plural(len(leaking), 'row')} of it).",
+            "Right for regions, ages or products. Where they are users or documents, keep each on one side.",
+            0,
+            self._context.where,
+        )
 
     def stats(self) -> dict[str, Any]:
         return {"leaks": self._counts} if self._counts else {}

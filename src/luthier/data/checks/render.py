@@ -102,9 +102,17 @@ def _facts(report: CheckReport) -> RenderableType:
         grid.add_row("turns", describe_turns(stats))
     if "trained_share" in stats:
         grid.add_row("learned", f"{stats['trained_share']:.1%} of the characters")
+    for column, found in stats.get("groups", {}).items():
+        grid.add_row(f"by {_clean(column, 16)}", _group_counts(found))
     if languages := stats.get("languages"):
         grid.add_row("language", _languages(languages))
     return Padding(grid, (0, 0, 0, 2), expand=False)
+
+
+def _group_counts(found: dict[str, Any]) -> Text:
+    rows: dict[str, int] = found["rows"]
+    shown = [f"{_clean(name, 24)} {count:,}" for name, count in list(rows.items())[:BARS]]
+    return _line(", ".join(shown) + ("" if found["num_groups"] <= BARS else f", … ({found['num_groups']:,} groups)"))
 
 
 def _labels(stats: dict[str, Any]) -> Text:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from luthier.core.text import TextEncoder
 from luthier.data.checks.answers import Answers
 from luthier.data.checks.base import TRAIN, Check, Context, RowTable
 from luthier.data.checks.duplicates_check import Duplicates
+from luthier.data.checks.groups import findings_of, read_groups
 from luthier.data.checks.labels import Labels
 from luthier.data.checks.language import Languages
 from luthier.data.checks.language_tokens import LanguageTokens
@@ -27,6 +28,7 @@ from luthier.data.checks.spans import SpanBorders
 from luthier.data.checks.text_quality import TextQuality
 from luthier.data.checks.turns import Turns
 from luthier.data.dataset import Dataset
+from luthier.data.groups import check_group_columns
 from luthier.data.samples import Finding, Sample
 from luthier.data.templates.renderer import Renderer
 
@@ -58,6 +60,7 @@ def check(
     task: str = "auto",
     columns: Mapping[str, Any] | None = None,
     group: str | None = None,
+    groups: Sequence[str] = (),
     validation: Source | None = None,
     test: Source | None = None,
     encoder: TextEncoder | None = None,
@@ -75,6 +78,8 @@ def check(
         task: classify, regress, extract, chat, complete, or auto.
         columns: role to column name.
         group: column whose rows must stay on one side of every split.
+        groups: columns whose values are groups of people, products or places: which are rare, which labels go with
+            which.
         validation: files held against `source`, as is `test`.
         encoder: the base model's tokenizer; without it nothing is said of tokens.
         encoder_for: gives it once the task is known, instead of `encoder`.
@@ -99,7 +104,7 @@ def check(
 
     def rows() -> Iterator[Sample]:
         for dataset in parts.values():
-            yield from (item for item in dataset.items() if isinstance(item, Sample))
+            yield from _usable(dataset)
 
     table = RowTable()
     similar = Similar(table, rows)
@@ -132,6 +137,7 @@ def check(
             for finding in item.finish():
                 report(finding)
             _merge(stats, item.stats())
+        _merge(stats, _groups(parts, groups, report))
         sample = preview.build()
     finally:
         findings.close()
@@ -164,6 +170,27 @@ def _read(name: str, dataset: Dataset, context: Context, similar: Similar, check
         for see in sees:
             see(index, item)
     return {"rows": usable + unusable, "usable": usable, "unusable": unusable}
+
+
+def _groups(parts: Mapping[str, Dataset], groups: Sequence[str], report: Callable[[Finding], None]) -> dict[str, Any]:
+    """Tell what the columns of groups show; their counts for the stats."""
+    if not groups:
+        return {}
+    check_group_columns(parts[TRAIN], groups, param="group")
+    tables = {
+        name: {table.column: table for table in read_groups(dataset, _usable(dataset), groups)}
+        for name, dataset in parts.items()
+        if name in (TRAIN, "test")
+    }
+    for column, table in tables[TRAIN].items():
+        tested = tables["test"][column].rows if "test" in tables else None
+        for finding in findings_of(table, parts[TRAIN].sources[0], tested):
+            report(finding)
+    return {"groups": {column: table.to_dict() for column, table in tables[TRAIN].items()}}
+
+
+def _usable(dataset: Dataset) -> Iterator[Sample]:
+    return (item for item in dataset.items() if isinstance(item, Sample))
 
 
 def _part(

@@ -73,7 +73,7 @@ class Similar:
         parts, rows = self._table.part_numbers, len(self._table)
         exact, exact_leak = _repeats(self._table.exact, parts)
         normalised, normalised_leak = _repeats(self._table.normalised, parts)
-        several = len(self._table.parts) > 1
+        several = rows > 0 and int(parts[-1]) > 0  # rows of a later part; one without a usable row leaks nothing
         near, similarity = np.full(rows, -1, np.int32), np.zeros(rows, np.float32)
         near_leak, leak_similarity = near[:0], similarity[:0]
         if several:

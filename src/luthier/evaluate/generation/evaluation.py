@@ -23,7 +23,7 @@ from luthier.evaluate.generation.questions import Question, item_of, question_of
 from luthier.evaluate.generation.scoring import AnswerScores
 from luthier.evaluate.generation.similarity import Embed
 from luthier.evaluate.generation.worst import NUM_EXAMPLES, Worst, answered_row, hard_row
-from luthier.evaluate.intervals import Interval, bootstrap
+from luthier.evaluate.intervals import IntArray, Interval, bootstrap
 from luthier.evaluate.metric_names import check_metrics
 
 ROWS_TO_GENERATE = 100
@@ -42,6 +42,10 @@ class Writer(Protocol):
     def likelihood(self, samples: Iterable[Sample]) -> Iterator[Likelihood]: ...
 
 
+def _nowhere() -> IntArray:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class GenerationEvaluation:
     """What a generative model is worth on a test set.
@@ -53,7 +57,8 @@ class GenerationEvaluation:
         headline: the metric of the answers that tells most; None where nothing was answered.
         worst_rows: highest loss per token first. worst_errors: wrongest answers first.
         examples: the first answers, with question and reference.
-        likelihood, answers: the rows, for paired comparisons on the same rows.
+        likelihood, answers: the rows, for paired comparisons on the same rows; `measured_rows` and `answered_rows`
+            are their places among the samples, from 0.
     """
 
     task: str
@@ -68,6 +73,8 @@ class GenerationEvaluation:
     notes: list[str]
     likelihood: LikelihoodJudge = field(repr=False, compare=False)
     answers: AnswerJudge = field(repr=False, compare=False)
+    measured_rows: IntArray = field(default_factory=_nowhere, repr=False, compare=False)
+    answered_rows: IntArray = field(default_factory=_nowhere, repr=False, compare=False)
 
     @property
     def primary(self) -> str:
@@ -125,6 +132,7 @@ def evaluate_generation(
     hearing = _Answers(model, scores, columns or _no_columns, Sampling(max_tokens=max_tokens))
     picked = _spread(samples, rows_to_generate)
     loss, weight, correct = array("d"), array("d"), array("d")
+    measured, answered = array("q"), array("q")
     hardest = Worst()
     task, skipped = "", 0
     for number, (sample, found) in enumerate(_measured(model, samples)):
@@ -135,9 +143,10 @@ def evaluate_generation(
         loss.append(found.loss_sum)
         weight.append(found.weight)
         correct.append(found.correct)
+        measured.append(number)
         hardest.see(found.loss_sum / found.weight, hard_row(sample, found.loss_sum / found.weight))
-        if picked(number) and hearing.asked < rows_to_generate:
-            hearing.add(sample)
+        if picked(number) and hearing.asked < rows_to_generate and hearing.add(sample):
+            answered.append(number)
     hearing.finish()
     if not loss:
         raise DataError(
@@ -169,6 +178,8 @@ def evaluate_generation(
         notes=notes,
         likelihood=likelihood,
         answers=answers,
+        measured_rows=np.asarray(measured, dtype=np.int64),
+        answered_rows=np.asarray(answered, dtype=np.int64),
     )
 
 
@@ -227,14 +238,16 @@ class _Answers:
         self.wrongest = Worst()
         self.examples: list[dict[str, Any]] = []
 
-    def add(self, sample: Sample) -> None:
+    def add(self, sample: Sample) -> bool:
+        """Ask what the sample asks; False where there is nothing to ask."""
         question = question_of(sample)
         if question is None:
-            return
+            return False
         self.asked += 1
         self._waiting.append((sample, question))
         if len(self._waiting) == _TOGETHER:
             self.finish()
+        return True
 
     def finish(self) -> None:
         """Answer what waits."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from luthier.evaluate.generation.overlap import corpus_bleu, corpus_chrf
-from luthier.evaluate.intervals import FloatArray
+from luthier.evaluate.intervals import FloatArray, IntArray
 
 LIKELIHOOD_METRICS = ("loss", "perplexity", "token_accuracy")
 _CORPUS: dict[str, Callable[[FloatArray], FloatArray]] = {"bleu": corpus_bleu, "chrf": corpus_chrf}
@@ -50,6 +50,9 @@ class LikelihoodJudge(_RowsJudge):
         super().__init__(len(loss_sum))
         self.loss_sum, self.weight, self.correct = loss_sum, weight, correct
 
+    def take(self, rows: IntArray) -> LikelihoodJudge:
+        return LikelihoodJudge(self.loss_sum[rows], self.weight[rows], self.correct[rows])
+
     def names(self) -> tuple[str, ...]:
         return LIKELIHOOD_METRICS
 
@@ -71,6 +74,10 @@ class AnswerJudge(_RowsJudge):
         super().__init__(num_rows)
         self.means = {name: values for name, values in means.items() if np.isfinite(values).any()}
         self.counts = dict(counts)
+
+    def take(self, rows: IntArray) -> AnswerJudge:
+        means = {name: values[rows] for name, values in self.means.items()}
+        return AnswerJudge(len(rows), means, {name: values[rows] for name, values in self.counts.items()})
 
     def names(self) -> tuple[str, ...]:
         return (*self.means, *self.counts)

@@ -38,3 +38,9 @@ def question_of(sample: Sample) -> Question | None:
 def item_of(sample: Sample, question: Question, columns: Mapping[str, Any]) -> dict[str, Any]:
     """The row as graders see it: its columns, and prompt and reference_answer where no column is called so."""
     return {"prompt": question.text, "reference_answer": question.reference, **columns, "line": sample.line}
+
+
+def prompt_of(sample: Sample) -> Prompt:
+    """What a model that writes is asked of a row, as it is."""
+    question = question_of(sample)
+    return sample.text if question is None else question.prompt

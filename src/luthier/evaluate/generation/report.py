@@ -22,15 +22,19 @@ def build_language_report(
     samples: Sequence[Mapping[str, Any]] = (),
     notes: Mapping[str, Any] | None = None,
     overfitting: Overfitting | None = None,
+    memorisation: Mapping[str, Any] | None = None,
     evaluated_on: str = "test",
     validation_metric: str = "loss",
+    fairness: Mapping[str, Any] | None = None,
+    forgetting: Mapping[str, Any] | None = None,
     **shared: Any,
 ) -> dict[str, Any]:
     """Everything that report.json holds; strict JSON (no NaN).
 
     Args:
         evaluation: of the tuned model, None where there were no held-out rows.
-        samples: from `side_by_side`. notes: tokens learned and saved by shared prefixes.
+        memorisation: what the module of this name found. samples: from `side_by_side`.
+        notes: tokens learned and saved by shared prefixes.
         shared: what every report has: task, model, method, data, cost, curves, environment, warnings, reproduce,
             recipe, load_hint, license, base_model, created_at.
     """
@@ -54,8 +58,9 @@ def build_language_report(
         "calibration": None,
         "per_class": {},
         "confusion": None,
-        "forgetting": None,
-        "fairness": None,
+        "forgetting": forgetting,
+        "fairness": fairness,
+        "memorisation": memorisation,
         "samples": list(samples),
         "examples": judged.get("examples", []),
         "worst_rows": judged.get("worst_rows", []),

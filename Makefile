@@ -8,6 +8,8 @@ BIN := .venv/bin
 PYTEST_ARGS ?= -m "not slow" -n 2
 BENCH_ARGS ?=
 LANGUAGE_BENCH_ARGS ?= --shape 31m
+ENGINE_BENCH_ARGS ?= --shape 135m
+SERVICE_BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint format bench docs lock clean base-model env env-dev
@@ -50,6 +52,8 @@ bench: env-dev
 	@$(BIN)/pip install -q -c constraints.txt -e ".[bench]"
 	@$(BIN)/python -m benchmarks.speed $(BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.language_speed $(LANGUAGE_BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.engine $(ENGINE_BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.service $(SERVICE_BENCH_ARGS)
 
 base-model: env-dev
 	@$(BIN)/pip install -q -c constraints.txt -e ".[base-model]"

@@ -51,7 +51,7 @@ def write_rows(rows: list[list[dict[str, str]]], folder: Path) -> None:
 
 
 def model_config(shape: dict[str, int]) -> dict[str, Any]:
-    """The Llama shape in LitGPT's words (JSON is YAML)."""
+    """The Llama shape in LitGPT's words."""
     return {
         "name": "bench", "block_size": 1024, "vocab_size": shape["vocab_size"],
         "padded_vocab_size": shape["vocab_size"], "n_layer": shape["num_hidden_layers"],

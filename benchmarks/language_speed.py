@@ -2,8 +2,8 @@
 
 LoRA r=16 on all linear layers of a random Llama, 8 conversations a step. Each measurement alternates the two
 (A B A B ...), each in a fresh process. `--shape toy` shows in minutes that it works. `--write` keeps the results in
-docs/benchmarks/language_speed.jsonl, newest last, and writes language_speed.md from all of them; so a long
-benchmark can be run in pieces (`--peers`, `--rounds`). Exit status 1: the two sides did not train the same.
+docs/benchmarks/language_speed.jsonl, newest last, and writes language_speed.md from the newest of each row after each
+peer; so a long benchmark can be run in pieces (`--peers`, `--rounds`, `--steps`). Exit status 1: the two sides did not train the same.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import torch
+import yaml
 
 from benchmarks.language_litgpt import model_config, write_rows
 from benchmarks.language_table import document, sections
@@ -90,11 +93,12 @@ def settle(found: dict[str, Any], plan: dict[str, Any], job: dict[str, Any]) -> 
     if told != tokens[: len(steps)]:
         raise SystemExit("ours did not take the planned batches")
     warm, done = (WARM_COMPILED if job["compile"] else WARM), len(steps)
-    seconds = steps[-1]["end"] - steps[warm - 1]["end"]
+    seconds, busy = (steps[-1][clock] - steps[warm - 1][clock] for clock in ("end", "cpu"))
     rate = sum(tokens[warm:done]) / seconds
     left = sum(tokens[done:]) / rate
     return found | {
         "rate": rate, "judged_rate": sum(judged[warm:done]) / seconds, "first_step": steps[0]["end"],
+        "busy_rate": sum(tokens[warm:done]) / busy,
         "whole": found["wall"] + left, "measured": done == len(groups),
         "share": useful(plan["shape"], sum(tokens[warm:done]), sum(judged[warm:done])) / seconds / 1e9,
     }  # fmt: skip
@@ -122,8 +126,9 @@ def compare(
         a = settle(measure("ours", ours), plan, ours)
         b = settle(measure(side, job), plan, job)
         pairs.append((a, b))
-        print(f"  {label['name']}, round {number + 1}: steady {a['rate'] / b['rate']:.2f}, whole job "
-              f"{b['whole'] / a['whole']:.2f}", file=sys.stderr, flush=True)  # fmt: skip
+        print(f"  {label['name']}, round {number + 1}: steady {a['rate'] / b['rate']:.2f}, processor time "
+              f"{a['busy_rate'] / b['busy_rate']:.2f}, whole job {b['whole'] / a['whole']:.2f}",
+              file=sys.stderr, flush=True)  # fmt: skip
     mine, theirs = [a for a, _ in pairs], [b for _, b in pairs]
     middle = statistics.median
     difference = None
@@ -134,6 +139,7 @@ def compare(
     a, b = mine[-1], theirs[-1]
     result = label | {
         "loads": loads, "ratio": [x["rate"] / y["rate"] for x, y in pairs], "whole_ratio": [y["whole"] / x["whole"] for x, y in pairs],
+        "busy_ratio": [x["busy_rate"] / y["busy_rate"] for x, y in pairs],
         "difference": difference, "loss": a["steps"][-1]["loss"], "peer_loss": b["steps"][-1]["loss"],
         "norm": a["steps"][-1]["norm"], "peer_norm": b["steps"][-1]["norm"], "measured": a["measured"],
         "share": middle(x["share"] / x["ceiling"] for x in mine), "ceiling": max(x["ceiling"] for x in mine),
@@ -150,7 +156,7 @@ def against_litgpt(
     folder = Path(ours["folder"])
     place = folder / "litgpt"
     place.mkdir()
-    (place / "model_config.yaml").write_text(json.dumps(model_config(plan["shape"])))
+    (place / "model_config.yaml").write_text(yaml.safe_dump(model_config(plan["shape"])))
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (place / name).write_bytes((folder / "base" / name).read_bytes())
     lines = (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
@@ -197,11 +203,11 @@ def faults(result: dict[str, Any]) -> list[str]:
 
 
 def machine() -> str:
-    """Processor and memory, without the machine's name."""
+    """The processor and what torch uses of it, without the machine's name."""
     info = Path("/proc/cpuinfo")
     models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
         if info.exists() else []  # fmt: skip
-    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores"
+    return f"{models[0] if models else platform.machine()}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def versions(names: tuple[str, ...]) -> str:
@@ -258,6 +264,9 @@ def main() -> None:
         if chosen.write:
             with open(RESULTS, "a", encoding="utf-8") as handle:
                 handle.write(json.dumps(result) + "\n")
+            lines = RESULTS.read_text(encoding="utf-8").splitlines()
+            text = document([json.loads(line) for line in lines])
+            RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
 
     with tempfile.TemporaryDirectory() as name:
         prepared: dict[bool, tuple[dict[str, Any], dict[str, Any]]] = {}
@@ -292,10 +301,6 @@ def main() -> None:
             told = {"name": "litgpt", "work": "LoRA", "peer": "LitGPT finetune_lora, random order (its only one)",
                     "demanded": demanded.get("best")}  # fmt: skip
             keep(against_litgpt(chosen.litgpt, ours, plan, chosen.rounds, label | told))
-    if chosen.write:
-        lines = RESULTS.read_text(encoding="utf-8").splitlines()
-        text = document([json.loads(line) for line in lines])
-        RESULTS.with_suffix(".md").write_text(text, encoding="utf-8")
     print(sections(results))
     wrong = [fault for result in results for fault in faults(result)]
     if wrong:

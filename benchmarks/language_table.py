@@ -25,10 +25,11 @@ schedule and clipping, no dropout. Ratios are paired: above 1, luthier is faster
 - bucketed: rows of like length in a step, in the very batches that luthier makes. Random order is the peer's default;
   the batches then differ, and the losses are not compared.
 - Load average: how many processes wanted a core before ours began; well above 0.5, the figures are of a busy machine.
+  Processor time of the steady state is then the fairer ratio, with one thread; waiting threads count as working.
 - Peak memory: the most that the process held (VmHWM), on a GPU the most that tensors held.
 """
 HEAD = (
-    "| work | peer | steady state, ratio | whole job, ratio | demanded | tokens/s, ours / peer | supervised tokens/s | "
+    "| work | peer | steady state, ratio | whole job, ratio | processor time, ratio | demanded | tokens/s, ours / peer | supervised tokens/s | "
     "largest loss difference | last loss | last gradient norm | peak GiB | ours, share of the ceiling | first step done, "
     "s | whole job, s |"
 )
@@ -56,6 +57,7 @@ def row(result: dict[str, Any]) -> str:
     told = "measured" if result["measured"] else "est."
     cells = [
         result["work"], result["peer"], ratio(result["ratio"]), ratio(result["whole_ratio"]),
+        ratio(result.get("busy_ratio")),
         "-" if result["demanded"] is None else f"{result['demanded']:g}", pair(result, "rate", ".0f"),
         pair(result, "judged_rate", ".0f"), "other order" if difference is None else f"{difference:.1e}",
         pair(result, "loss", ".4f"), pair(result, "norm", ".3f"), pair(result, "peak", ".2f", 2**30),
@@ -76,6 +78,13 @@ def best(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def span(results: list[dict[str, Any]], key: str) -> str:
+    """One value, or the lowest and the highest."""
+    values = sorted({result[key] for result in results})
+    told = [f"{value:,}" if isinstance(value, int) else value for value in values]
+    return " to ".join(dict.fromkeys((told[0], told[-1])))
+
+
 def section(results: list[dict[str, Any]]) -> str:
     """All results of one shape and setting."""
     first = results[-1]
@@ -83,9 +92,9 @@ def section(results: list[dict[str, Any]]) -> str:
     gates = ", ours with its preflight gates" if first["preflight"] else ""
     where = (
         f"{first['machine']}, {first['threads']} threads, {first['precision']}; {first['versions']}; "
-        f"{first['rows']:,} conversations, of which {first['steps']} steps of {first['batch']} were run{gates}; "
-        f"{first['rounds']} rounds; GEMM ceiling {max(result['ceiling'] for result in results):.0f} GFLOP/s; "
-        f"load average at the beginning of a round {busy[0]:.1f} to {busy[-1]:.1f}; {first['date']}."
+        f"{span(results, 'rows')} conversations, of which {span(results, 'steps')} steps of {first['batch']} were "
+        f"run{gates}; {span(results, 'rounds')} rounds; GEMM ceiling {max(result['ceiling'] for result in results):.0f} "
+        f"GFLOP/s; load average at the beginning of a round {busy[0]:.1f} to {busy[-1]:.1f}; {span(results, 'date')}."
     )
     table = [HEAD, "|" + "---|" * (HEAD.count("|") - 1), *(row(result) for result in results)]
     if first["shape"] == "toy":
@@ -94,10 +103,10 @@ def section(results: list[dict[str, Any]]) -> str:
 
 
 def sections(results: list[dict[str, Any]]) -> str:
-    """A section per shape and setting; of comparisons that were made again the newest stands."""
+    """A section per shape and setting; of comparisons that were made again the newest stands, however long it was."""
     groups: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
     for result in results:
-        key = tuple(result[name] for name in ("shape", "machine", "threads", "precision", "rows", "steps", "preflight"))
+        key = tuple(result[name] for name in ("shape", "machine", "threads", "precision", "preflight"))
         groups.setdefault(key, {})[result["name"]] = result
     return "\n\n".join(section(list(group.values())) for group in groups.values())
 

@@ -3,8 +3,8 @@
 SIDE is prepare (base, conversations and batches of a run, written into the job's folder), ours (luthier's
 `train`), trainer (transformers Trainer + PEFT) or trl (SFTTrainer + PEFT). All train the same LoRA from the
 same weights on the same rows in the same batches with the same optimizer and schedule. Ours begins with the
-text; the peers find their rows tokenised. Prints one JSON line: per step loss, gradient norm and end time
-in seconds since the start; wall seconds; peak memory.
+text; the peers find their rows tokenised. Prints one JSON line: per step loss, gradient norm, end time in
+seconds since the start and processor time until then; wall seconds; peak memory.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def ours(job: dict[str, Any], out: str) -> dict[str, Any]:
         if event.kind == "step":
             data = event.data
             steps.append({"loss": data["loss"], "norm": data["grad_norm"], "tokens": data["tokens"],
-                          "end": time.perf_counter() - BEGAN})  # fmt: skip
+                          "end": time.perf_counter() - BEGAN, "cpu": time.process_time()})  # fmt: skip
             if len(steps) == job["steps"] < data["total_steps"]:
                 raise Enough
 
@@ -218,7 +218,7 @@ def peer(side: str, job: dict[str, Any], out: str) -> dict[str, Any]:
 
     class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            steps.append({"end": time.perf_counter() - BEGAN})
+            steps.append({"end": time.perf_counter() - BEGAN, "cpu": time.process_time()})
 
         def on_log(
             self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
@@ -268,15 +268,17 @@ def peak_bytes() -> int:
 
 
 def ceiling(hidden: int, inner: int) -> float:
-    """GFLOP/s of the model's commonest product, the best of some."""
+    """GFLOP/s of the model's commonest product, the best of some, by the faster of torch's libraries."""
     import torch
+
+    from luthier.models.products import linear
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x, w = torch.randn(2048, hidden, device=device), torch.randn(inner, hidden, device=device)
     best = 1e9
     for _ in range(20):
         began = time.perf_counter()
-        x @ w.t()
+        linear(x, w)
         if device == "cuda":
             torch.cuda.synchronize()
         best = min(best, time.perf_counter() - began)

@@ -14,10 +14,14 @@ KEYS = {
     "data.test": "Judges the result once, at the end. Without it the validation rows are reported, and said to be.",
     "data.columns": "Where names differ from the standard ones: `{text: review, label: stars}`.",
     "data.group": "Column whose rows stay on one side of every split (a user, a document, a conversation).",
+    "data.share": "The share of the training rows that is learned: stratified, and a smaller share is part of a larger one.",
+    "data.split_seed": "The seed of the split into train and validation; without one `train.seed`.",
     "data.template": "A file with a chat template (Jinja) instead of the base model's own; it is saved with the model.",
     "data.fill_middle": "The share of source files that are learned with a gap to fill; `auto`: half of them in a folder of "
     "source code where the tokenizer has the tokens for it, else none.",
     "data.learn": "Which assistant turns of a conversation are learned: `all` or the `last`; a message with weight 0 never is.",
+    "data.replay": "General samples of the run's own task (rows of an earlier data set, for example) from which "
+    "`train.replay` draws; without it those that come with luthier-nano.",
     "method": "Which parameters train, and where new ones are put. The keys beside `kind` depend on it.",
     "method.kind": "One of full, lora, adapter, head, bitfit, ia3, prefix.",
     "method.kind.full": "Every weight of the base trains. The most accurate where data and time allow it.",
@@ -49,6 +53,7 @@ KEYS = {
     "train": "How the weights move.",
     "train.epochs": "How often every row is seen; `auto`: by the number of rows and the method.",
     "train.learning_rate": "The highest step size; `auto`: by the method.",
+    "train.learning_rate_multiplier": "Multiplies every rate, the automatic ones too; OpenAI's hyperparameter of this name.",
     "train.head_learning_rate": "The same for the new head, which starts from nothing; `auto`: by the method.",
     "train.batch_size": "Rows per optimizer step and micro-batch; `auto`: by the number of rows.",
     "train.max_length": "Tokens per text; `auto`: from the data's own lengths, at most what the base takes.",
@@ -58,7 +63,7 @@ KEYS = {
     "train.layer_decay": "Each layer below the head learns this much slower than the one above; 1.0 = alike.",
     "train.dropout": "Dropout inside the encoder while it trains; `auto`: by the method. The head has its own, `head.dropout`.",
     "train.accumulate": "Micro-batches per optimizer step; the loss is divided once, by the whole step's targets.",
-    "train.precision": "`auto`: bf16 where the machine is measured to be faster with it, else fp32.",
+    "train.precision": "`auto`: bf16 on a GPU that has it, else fp32.",
     "train.patience": "Evaluations without a better validation metric before the run stops; 0 = never.",
     "train.save_every_steps": "Steps between checkpoints besides the one at each epoch's end; 0 = only those.",
     "train.max_grad_norm": "Gradients are clipped to this norm.",
@@ -69,6 +74,14 @@ KEYS = {
     "train.gradient_checkpointing": "Compute activations again in the backward pass instead of keeping them.",
     "train.cache": "Reuse the activations below the lowest trained layer, where that is exact.",
     "train.seed": "The seed of splits, new weights, order and dropout.",
+    "train.replay": "Against forgetting (docs/forgetting.md): the share of the training rows that are general samples, drawn by "
+    "the seed from `data.replay` (rehearsal, Robins 1995).",
+    "train.l2_sp": "Against forgetting: alpha of the penalty alpha / 2 times the squared distance of the base's own weights from "
+    "their start (L2-SP, Li et al. 2018); a new head is left out. For methods that train those weights (full, bitfit).",
+    "train.kl_to_base": "Against forgetting: weight of the distance from the base on the rows of each step (Li and Hoiem 2016): KL of "
+    "the next token's distribution where a token is learned; for encoders the squared distance of the vectors that the head reads.",
+    "train.average": "Against forgetting: the tuned share of the weights that are kept at the end, the rest is the base (WiSE-FT, "
+    "Wortsman et al. 2022); of an adapter its scale. May be changed with `--resume`: nothing is trained again.",
     "evaluate": "How the result is judged.",
     "evaluate.metrics": "`auto`: all metrics of the task.",
     "evaluate.baselines": "What the result is compared with on the same rows: the most frequent answer, TF-IDF with "
@@ -77,10 +90,17 @@ KEYS = {
     "evaluate.samples": "Questions that are answered before training and at every evaluation, always the same ones.",
     "evaluate.max_tokens": "The longest generated answer, in tokens.",
     "evaluate.generate_rows": "Test rows that are answered and compared with their reference; loss is measured on all.",
+    "evaluate.memorisation": "Training rows that are looked at for answers learned by heart (generative tasks); 0 = none.",
+    "evaluate.canaries": "Random secrets to plant in the training data, to measure what the model remembers of single rows "
+    "(generative tasks). Train without them before you use the model.",
     "evaluate.run_code": "Run generated code against the row's `tests`, in a sandbox.",
     "evaluate.graders": "OpenAI's graders over generated answers: string_check, text_similarity, python, score_model, multi.",
     "evaluate.bootstrap": "Resamples behind each 95 % interval.",
-    "evaluate.forgetting": "Not measured yet: this version takes the key and gives a warning.",
-    "evaluate.fairness": "Metrics by group, `{group: column}`. Not measured yet: this version takes the key and gives a warning.",
-    "evaluate.fairness.group": "The column that names the group.",
+    "evaluate.forgetting": "Measure what was forgotten on general texts, against the base, and the trade-off between both; with "
+    "`{anchors: [files]}` on texts of yours, too. docs/forgetting.md.",
+    "evaluate.forgetting.anchors": "General texts in any format that the task reads (12 rows or more; labels are not needed).",
+    "evaluate.fairness": "Whom the model fails: metrics by group, `{group: column}`, and answers when only who a text is about changes. "
+    "docs/fairness.md.",
+    "evaluate.fairness.group": "The column of the test data that names each row's group, or a list of columns.",
+    "evaluate.fairness.swaps": "Words that are swapped in the test texts: `auto` (English lists of ours), `none`, or a YAML file.",
 }

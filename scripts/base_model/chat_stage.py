@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.base_model import rows
-from scripts.base_model.clean import tidy
-from scripts.base_model.glosses import wordnet_entries
+from scripts.base_model.chat_help import continued, help_questions
+from scripts.base_model.clean import is_plain, sentences, tidy
+from scripts.base_model.glosses import DELICATE, as_sentence, meaning, used_words, wordnet_entries
 from scripts.base_model.small_tools import tool_conversations
 
 Message = dict[str, Any]
@@ -26,7 +27,9 @@ GENERAL = (
     "You are a friendly assistant. Be brief and honest.",
     "Answer the question. If you do not know, say so.",
 )
-LIMITS = {"medical": 2000, "restaurant": 2000, "school": 900, "bank": 900, "word": 1700, "python": 700}
+LIMITS = {"medical": 1800, "restaurant": 1600, "school": 500, "bank": 800, "word": 1700, "python": 150}
+TALK_TIMES = 3
+"""Times that small talk is read: it is scarce, and it is what people try first."""
 
 
 class Item(NamedTuple):
@@ -59,6 +62,8 @@ def build_chat(work: Path) -> dict[str, int]:
     folder.mkdir(parents=True, exist_ok=True)
     asked: set[str] = set()
     for held, pool in pools.items():
+        if not held:
+            pool = pool + [item for item in pool if item.kind == "talk"] * (TALK_TIMES - 1)
         pool = pool + _joined(pool, len(pool) // 9, random_)
         random_.shuffle(pool)
         name = "validation" if held else "train"
@@ -74,11 +79,11 @@ def build_chat(work: Path) -> dict[str, int]:
                     messages = [{"role": "system", "content": _system(item.kind, random_)}, *messages]
                 row = {"messages": messages, **({"tools": item.tools} if item.tools else {})}
                 line = json.dumps(row, ensure_ascii=False)
-                if line not in seen:
+                if line not in seen or item.kind == "talk":
                     seen.add(line)
                     stream.write(line + "\n")
                     counts[f"{name} {item.kind}"] = counts.get(f"{name} {item.kind}", 0) + 1
-        counts[name] = len(seen)
+        counts[name] = sum(count for key, count in counts.items() if key.startswith(f"{name} "))
     return counts
 
 
@@ -90,6 +95,8 @@ def _system(kind: str, random_: random.Random) -> str:
         "word": "You explain words in plain English.",
         "python": "You explain Python's standard library.",
         "school": "You solve short arithmetic problems step by step.",
+        "help": "You help people with their computers.",
+        "text": "You go on with the text that you are given.",
     }
     return own[kind] if kind in own and random_.random() < 0.6 else random_.choice(GENERAL)
 
@@ -139,6 +146,10 @@ def _exchanges(work: Path, random_: random.Random) -> Iterator[Item]:
             answer = json.dumps({"intent": intent.replace(" ", "_")})
             yield Item(message, "bank", turns(f"Answer with JSON that has the key intent.\n{message}", answer))
     yield from _words(work, random_)
+    for key, question, answer in help_questions(work, random_):
+        yield Item(key, "help", turns(question, answer))
+    for key, question, answer in continued(work, random_, 1700):
+        yield Item(key, "text", turns(question, answer))
     yield from _python(work, random_)
     for line in (Path(__file__).parent / "small_talk.txt").read_text("utf-8").splitlines():
         question, _, answer = line.partition(" | ")
@@ -154,17 +165,16 @@ def _medical(random_: random.Random) -> Iterator[Item]:
     for item in rows.medical():
         if "Human Phenotype Ontology" in item.answer:
             continue  # it announces a table that is not there
-        parts = re.split(r"(?<=[a-z)][.?!]) (?=[A-Z])", again.sub("", item.answer))
-        sentences = [text for text in parts if "Key Points" not in text]
-        answer = sentences[0] if sentences else ""
-        if len(answer) < 110 and len(sentences) > 1:
-            answer = f"{answer} {sentences[1]}"
-        # A sentence of lists without full stops is longer than any sentence.
-        if not (40 <= len(answer) <= 320 and answer.endswith(".") and " - " not in answer and len(item.question) < 130):
+        parts = sentences(again.sub("", item.answer))
+        answer = parts[0]
+        if len(answer) < 110 and len(parts) > 1:
+            answer = f"{answer} {parts[1]}"
+        if len(answer) > 320 or not is_plain(answer) or DELICATE.search(answer) or len(item.question) >= 130:
             continue
         focus = item.focus
         plain = {"information": (f"What is {focus}?", f"Tell me about {focus}.", f"Can you explain {focus}?")}
-        question = random_.choice((item.question, *plain.get(item.kind, ())))
+        asked = re.sub(r"\?+$", "?", item.question)
+        question = random_.choice((asked, *plain.get(item.kind, ())))
         yield Item(item.focus, "medical", turns(question, answer))
 
 
@@ -210,10 +220,11 @@ def _tells(facts: dict[str, str], sentence: str) -> bool:
 
 
 def _words(work: Path, random_: random.Random) -> Iterator[Item]:
-    entries = [entry for entry in wordnet_entries(work / "debian" / "wordnet-base" / "usr/share/wordnet") if entry[3]]
+    folder = work / "debian" / "wordnet-base" / "usr/share/wordnet"
+    entries, used = [entry for entry in wordnet_entries(folder) if entry[3]], used_words(folder)
     seen: set[str] = set()
     for word, kind, definition, example in entries:
-        if word in seen or len(definition) > 120:
+        if word not in used or word in seen or len(definition) > 90:
             continue
         seen.add(word)
         article = "an" if word[0] in "aeiou" else "a"
@@ -225,16 +236,14 @@ def _words(work: Path, random_: random.Random) -> Iterator[Item]:
         ]
         if kind == "noun":
             asks.append(f"What is {article} {word}?")
-        verb = "to " if kind == "verb" and not definition.startswith("to ") else ""
         title = word[0].upper() + word[1:]
-        meaning = f"{title} means{'' if kind in ('verb', 'adjective') else ':'} {verb}{definition}."
         draw = random_.random()
         if draw < 0.75:
-            yield Item(word, "word", turns(random_.choice(asks), meaning))
+            yield Item(word, "word", turns(random_.choice(asks), meaning(word, kind, definition)))
         elif draw < 0.9:
             ask = random_.choice((f"Use the word {word} in a sentence.", f"Give me an example with {word}."))
             if word in example and len(example.split()) > 3:
-                yield Item(word, "word", turns(ask, f"{example[0].upper()}{example[1:].rstrip('.')}."))
+                yield Item(word, "word", turns(ask, as_sentence(example)))
         else:
             said = f"{title} is {'an' if kind[0] == 'a' else 'a'} {kind}."
             yield Item(word, "word", turns(f"What part of speech is {word}?", said))

@@ -1,17 +1,20 @@
-"""Plain English paragraphs out of HTML, XML, reStructuredText, POD and game scripts.
+"""Plain English paragraphs out of HTML and XML.
 
-Every reader yields paragraphs in the order of the file; `is_prose` and `Duplicates` decide which stay.
-Listings, tables, menus and navigation are left out: a small model learns sentences from sentences.
+`html_paragraphs` yields them in the order of the file; `is_plain`, `CommonWords` and `Duplicates` decide which stay.
+Headings, listings, tables, menus and navigation are left out: a small model learns sentences from sentences.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 MINIMUM = 40
 """Characters of the shortest paragraph that is kept."""
+LONGEST_SENTENCE = 32
+"""Words that a paragraph's sentences may have in the mean."""
 
 _ASCII = str.maketrans(
     {
@@ -22,7 +25,7 @@ _ASCII = str.maketrans(
         "\u00b6": "", "\u00ab": '"', "\u00bb": '"', "\ufb01": "fi", "\ufb02": "fl",
     }
 )  # fmt: skip
-_COMMON = frozenset(
+_FREQUENT = frozenset(
     re.findall(
         r"\w+",
         "the of and to a in is that it for as with be are this by on or an from not can at which you if will have was"
@@ -33,7 +36,17 @@ _COMMON = frozenset(
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z'-]*")
 _SPACE = re.compile(r"\s+")
-_STRAY = re.compile(r"https?://\S{40,}|[{}\\|<>]|__|==|::|\$\w|[/_]\w+[/_]\w+[/_]")
+_MARKS = re.compile(r"[{}\\|<>=_@#*~^$\[\]`]|\w/\w+/|https?:|\.(?:org|com|conf|txt|png|html?)\b|[a-z]\.[a-z]+\(|--")
+_INNER_CAPITAL = re.compile(r"(?!LibreOffice|GnuCash|KStars|AisleRiot|JavaScript|PostScript)\b\w*[a-z][A-Z]\w*")
+_LOOSE_END = re.compile(
+    r"\b(?:see|of|the|to|from|and|a|with|section|by|is|are|called|or|detail in|explained in|described in|shown in)"
+    r" ?[.,;)]",
+    re.IGNORECASE,
+)
+"""Where a link was that has no text of its own."""
+_ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|nbsp;|apos;)([A-Za-z][\w.-]*);")
+_BUTTONS = {"LMB": "left mouse button", "RMB": "right mouse button", "MMB": "middle mouse button", "gnum": "Gnumeric",
+            "kde": "KDE", "Ctrl": "Ctrl", "mdash": " - ", "ndash": "-", "hellip": "..."}  # fmt: skip
 _DROPPED = (
     "script,style,nav,table,pre,header,footer,aside,form,.toc,.navheader,.navfooter,.related,.sphinxsidebar,.headerlink"
 )
@@ -45,19 +58,38 @@ def tidy(text: str) -> str:
     return re.sub(r" ([,.;:?!])(?= |$)", r"\1", text)
 
 
-def is_prose(text: str) -> bool:
-    """Whether a tidied paragraph reads as English sentences rather than as a list, a menu or code."""
-    if not MINIMUM <= len(text) <= 2500 or text[-1] not in ".?!\")'" or not (text[0].isalnum() or text[0] in "\"'(-"):
+def is_plain(text: str) -> bool:
+    """Whether a tidied paragraph is whole English sentences without code, paths, lists of options or many numbers."""
+    if not MINIMUM <= len(text) <= 1000 or text[-1] not in ".?!" or not text[0].isupper() or not text.isascii():
         return False
     words = _WORD.findall(text)
-    if len(words) < 7 or sum(map(len, words)) < 0.68 * len(text) or (not text.isascii() and _foreign(text)):
+    sentences = len(re.findall(r"[.?!](?= |$)", text))
+    if len(words) < 7 or len(words) > LONGEST_SENTENCE * sentences or sum(map(len, words)) < 0.74 * len(text):
         return False
-    common = sum(word.lower() in _COMMON for word in words)
-    return common >= 0.2 * len(words) and len(_STRAY.findall(text)) <= len(text) // 200
+    if _MARKS.search(text) or _LOOSE_END.search(text) or _INNER_CAPITAL.search(text) or max(map(len, words)) > 18:
+        return False
+    if text.count("(") > 2 or text.count(" - ") > 2 or text.count('"') % 2 or text.count("(") != text.count(")"):
+        return False
+    capitals = sum(len(word) > 1 and word.isupper() for word in words)
+    digits = sum(letter.isdigit() for letter in text)
+    frequent = sum(word.lower() in _FREQUENT for word in words)
+    return capitals <= 2 and digits <= 0.03 * len(text) and frequent >= 0.25 * len(words)
 
 
-def _foreign(text: str) -> bool:
-    return sum(not letter.isascii() for letter in text) > 0.02 * len(text)
+class CommonWords:
+    """The `size` words that stand in most paragraphs; text with many others is too hard for a small model."""
+
+    def __init__(self, paragraphs: Iterable[str], size: int) -> None:
+        counts: Counter[str] = Counter()
+        for text in paragraphs:
+            counts.update({word.lower() for word in _WORD.findall(text)})
+        ranked = sorted(counts, key=lambda word: (-counts[word], word))
+        self._known = frozenset(ranked[:size])
+
+    def cover(self, text: str, share: float = 0.95) -> bool:
+        """Whether at least `share` of the words are common ones."""
+        words = [word.lower() for word in _WORD.findall(text)]
+        return sum(word in self._known for word in words) >= share * len(words)
 
 
 class Duplicates:
@@ -79,112 +111,39 @@ class Duplicates:
         return True
 
 
-def html_paragraphs(source: str, headings: str = "h1,h2,h3,h4") -> Iterator[str]:
-    """Paragraphs, list items and definitions; headings as short lines of their own."""
+def html_paragraphs(source: str) -> Iterator[str]:
+    """Paragraphs, list items and definitions."""
     from selectolax.lexbor import LexborHTMLParser
 
-    tree = LexborHTMLParser(source)
+    tree = LexborHTMLParser(_ENTITY.sub(lambda found: entity(found.group(1)), source))
     for node in tree.css(_DROPPED):
         node.decompose()
-    titles = set(headings.split(","))
-    for node in tree.css(f"p,li,dd,para,div.para,{headings}"):
+    for node in tree.css("p,li,dd,para,div.para"):
         inner = (item.mem_id for item in node.css("p,li,para,div.para"))
         if node.tag in ("li", "dd", "div") and any(item != node.mem_id for item in inner):
             continue
-        text = tidy(node.text(deep=True, separator=""))
-        if node.tag in titles:
-            text = re.sub(r"^(chapter|section|appendix)?\s*[\dA-Z]{0,2}(\.\d+)*\.? ", "", text, flags=re.IGNORECASE)
-            if 3 < len(text) < 90 and text.isascii():
-                yield f"# {text}"
-        else:
-            yield text
+        yield tidy(node.text(deep=True, separator=""))
 
 
-def text_paragraphs(source: str) -> Iterator[str]:
-    """Blocks between empty lines; indented ones (listings) are left out."""
-    for block in re.split(r"\n[ \t]*\n", source):
-        if not block.strip():
-            continue
-        lines = block.strip("\n").split("\n")
-        if all(line.startswith((" ", "\t")) for line in lines):
-            continue
-        yield tidy(block)
+def entity(name: str) -> str:
+    """What a DocBook entity stands for: KDE's manuals write ``&kmail;`` and ``&LMB;``."""
+    if name in _BUTTONS or not name.isalpha():
+        return _BUTTONS.get(name, "")
+    return f"K{name[1:].capitalize()}" if re.match(r"k[a-z]{3}", name) else f"{name[0].upper()}{name[1:]}"
 
 
-def rst_paragraphs(source: str) -> Iterator[str]:
-    """Running text of reStructuredText: no directives, no listings, roles and marks removed."""
-    source = re.sub(r"^(.+)\n([=~^*#-])\2{2,}\s*$", r"\n\n@@\1\n\n", source, flags=re.MULTILINE)
-    for block in re.split(r"\n[ \t]*\n", source):
-        first = block.strip("\n").split("\n")[0]
-        if first.startswith("@@"):
-            yield f"# {tidy(first[2:])}"
-        elif first.strip() and not first.startswith((" ", "\t", "..", ":", "+-", "|", "=", "@", "[")):
-            text = re.sub(r":[\w:]+:`([^`<]+?)\s*(?:<[^`]*>)?`", r"\1", block)
-            text = re.sub(r"`([^`<]+?)\s*<[^`]*>`_*", r"\1", re.sub(r"``([^`]*)``", r"\1", text))
-            text = re.sub(r"\*\*?([^*\n]+)\*\*?", r"\1", text).replace("`_", "").replace("`", "")
-            yield tidy(re.sub(r"::\s*$", ":", text))
-
-
-def pod_paragraphs(source: str) -> Iterator[str]:
-    """Running text of Perl's documentation format."""
-    entities = {"lt": "<", "gt": ">", "verbar": "|", "sol": "/"}
-    for block in source.split("\n\n"):
-        block = block.strip("\n")
-        title = re.match(r"=head\d\s+(.*)", block)
-        if title is None and (not block or block.startswith((" ", "\t", "="))):
-            continue
-        text = title.group(1) if title else block
-        for _ in range(3):
-            text = re.sub(r"E<(\w+)>", lambda found: entities.get(found.group(1), ""), text)
-            text = re.sub(r"L<(?:([^|<>]+)\|)?([^<>]+)>", lambda found: found.group(1) or found.group(2), text)
-            text = re.sub(r"[BCFIS]<<+ (.*?) >>+", r"\1", re.sub(r"[BCFIS]<([^<>]*)>", r"\1", text))
-            text = re.sub(r"[XZ]<[^<>]*>", "", text)
-        yield f"# {tidy(text)}" if title else tidy(text)
-
-
-def script_paragraphs(source: str) -> Iterator[str]:
-    """Story and speech of Wesnoth's scenario language: what stands in translatable quotes, with who says it."""
-    speaker = ""
-    pattern = re.compile(r'speaker\s*=\s*"?([\w \'-]+)|(\[/message\])|(\w+)\s*=\s*_\s*"((?:[^"]|"")*)"')
-    for found in pattern.finditer(source):
-        name, end, key, text = found.groups()
-        if name or end:
-            speaker = (name or "").strip()
-            continue
-        text = tidy(re.sub(r"<[^>]*>", "", re.sub(r"^[^^\"]{0,40}\^", "", text).replace('""', '"')))
-        if key == "message" and speaker and speaker[0].isupper():
-            yield f"{speaker}: {text}"
-        elif key in ("message", "story", "description", "note") and len(text) >= MINIMUM:
-            yield text
-
-
-def entry_paragraphs(source: str) -> Iterator[str]:
-    """Descriptions between lines of ``%%%%``, whose first line is a key."""
-    for entry in source.split("%%%%"):
-        lines = [line for line in entry.strip().split("\n") if not line.startswith("#")]
-        if len(lines) > 1 and "{{" not in entry and "@" not in entry:
-            text = tidy(" ".join(lines[1:]))
-            if re.fullmatch(r"[A-Z][\w' -]+", lines[0]) and not text.startswith(lines[0]):
-                text = f"{lines[0]}: {text}"
-            yield text
-
-
-def documents(paragraphs: Iterable[str], duplicates: Duplicates, longest: int = 2400) -> Iterator[str]:
-    """Kept paragraphs of one file joined to texts of 200 to about `longest` characters.
-
-    A line that begins with ``# `` is a heading: it goes before the next paragraph that is kept.
-    """
+def documents(paragraphs: Iterable[str], longest: int = 1100, shortest: int = 120) -> Iterator[str]:
+    """Paragraphs of one file joined to texts of about `longest` characters; a short last one is left out."""
     parts: list[str] = []
-    heading = ""
     for text in paragraphs:
-        if text.startswith("# "):
-            heading = text[2:]
-        elif is_prose(text) and duplicates.add(text):
-            size = sum(map(len, parts))
-            if size + len(text) > longest or (heading and size > longest // 2):
-                yield "\n\n".join(parts)
-                parts = []
-            parts += [heading, text] if heading else [text]
-            heading = ""
-    if sum(map(len, parts)) >= 200:
+        if parts and sum(map(len, parts)) + len(text) > longest:
+            yield "\n\n".join(parts)
+            parts = []
+        parts.append(text)
+    if sum(map(len, parts)) >= shortest:
         yield "\n\n".join(parts)
+
+
+def sentences(text: str) -> list[str]:
+    """A paragraph's sentences."""
+    return re.split(r"(?<=[a-z)\"'][.?!]) (?=[A-Z\"])", text)

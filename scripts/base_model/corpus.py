@@ -7,7 +7,6 @@ A package that this Debian does not have is left out with a note.
 from __future__ import annotations
 
 import ast
-import gzip
 import json
 import re
 import subprocess
@@ -17,68 +16,63 @@ from pathlib import Path
 from typing import Any
 
 from scripts.base_model import rows
-from scripts.base_model.clean import (
-    Duplicates,
-    documents,
-    entry_paragraphs,
-    html_paragraphs,
-    pod_paragraphs,
-    rst_paragraphs,
-    script_paragraphs,
-    tidy,
-)
-from scripts.base_model.glosses import foldoc_sentences, gcide_sentences, wordnet_entries, wordnet_sentence
-from scripts.base_model.sources import DICTIONARIES, PACKAGES, Package
+from scripts.base_model.clean import CommonWords, Duplicates, documents, html_paragraphs, is_plain, sentences
+from scripts.base_model.glosses import DELICATE, used_words, wordnet_entries, wordnet_sentence
+from scripts.base_model.sources import PACKAGES, WORDNET, Package
 
-CODE_LIMIT = 6_000_000
-_READERS = {
-    "html": html_paragraphs,
-    "rst": rst_paragraphs,
-    "pod": pod_paragraphs,
-    "script": script_paragraphs,
-    "entries": entry_paragraphs,
-}
+CODE_LIMIT = 3_000_000
+COMMON = 6_000
+"""Words that count as common."""
+_STEP = re.compile(r"\d+(?:\.\d+)?")
 
 
 def build_corpus(work: Path) -> dict[str, Any]:
     """Write prose.jsonl, dictionary.jsonl, code.jsonl and rows.jsonl; return what sources.json holds."""
-    corpus = work / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    duplicates = Duplicates()
+    (work / "corpus").mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"packages": {}, "data": {}, "notes": []}
-    known: frozenset[str] = frozenset()
-    with (
-        (corpus / "prose.jsonl").open("w", encoding="utf-8") as prose,
-        (corpus / "dictionary.jsonl").open("w", encoding="utf-8") as dictionary,
-    ):
-        for package in PACKAGES:
-            root = fetch(package.name, work)
-            if root is None:
-                report["notes"].append(f"{package.name}: not in this Debian, left out")
-                continue
-            if package.reader == "wordnet":
-                known = frozenset(entry[0] for entry in wordnet_entries(root / "usr/share/wordnet"))
-            texts = bounded(package_texts(package, root, duplicates, known), package.limit)
-            kept = write(dictionary if package.reader in DICTIONARIES else prose, texts, package.name, package.licence)
-            report["packages"][package.name] = {
-                "version": version(package.name, work),
-                "licence": package.licence,
-                **kept,
-            }
-            print(f"  {package.name}: {kept['characters'] / 1e6:.2f} MB in {kept['documents']} texts", flush=True)
-    with (corpus / "code.jsonl").open("w", encoding="utf-8") as stream:
+    duplicates = Duplicates()
+    pages: dict[Package, list[list[str]]] = {}
+    for package in PACKAGES:
+        root = fetch(package.name, work)
+        if root is None:
+            report["notes"].append(f"{package.name}: not in this Debian, left out")
+        else:
+            pages[package] = package_pages(package, root, duplicates)
+    rowed = row_texts()
+    common = CommonWords(
+        [
+            *(text for found in pages.values() for page in found for text in page),
+            *(text for source in ("gsm8k", "banking77") for text in rowed[source]),
+        ],
+        COMMON,
+    )
+    with (work / "corpus" / "prose.jsonl").open("w", encoding="utf-8") as stream:
+        for package, found in pages.items():
+            texts = (text for page in found for text in documents(filter(common.cover, page)))
+            _package(report, work, package, write(stream, bounded(texts, package.limit), package.name, package.licence))
+    root = fetch(WORDNET.name, work)
+    if root is None:
+        raise SystemExit("wordnet-base is needed for the chat stage too.")
+    with (work / "corpus" / "dictionary.jsonl").open("w", encoding="utf-8") as stream:
+        texts = bounded(dictionary(root / "usr/share/wordnet", common), WORDNET.limit)
+        _package(report, work, WORDNET, write(stream, texts, WORDNET.name, WORDNET.licence))
+    with (work / "corpus" / "code.jsonl").open("w", encoding="utf-8") as stream:
         kept = write(stream, bounded(library_code(), CODE_LIMIT), "python standard library", "PSF-2.0")
-        report["packages"]["python standard library"] = {
-            "version": sysconfig.get_python_version(),
-            "licence": "PSF-2.0",
-            **kept,
-        }
-    with (corpus / "rows.jsonl").open("w", encoding="utf-8") as stream:
-        for name, found in row_texts().items():
-            report["data"][name] = {"licence": rows.LICENCES[name], **write(stream, found, name, rows.LICENCES[name])}
-            print(f"  {name}: {report['data'][name]}", flush=True)
+        about = {"version": sysconfig.get_python_version(), "licence": "PSF-2.0"}
+        report["packages"]["python standard library"] = about | kept
+    with (work / "corpus" / "rows.jsonl").open("w", encoding="utf-8") as stream:
+        for name, found_rows in rowed.items():
+            kept = write(stream, found_rows, name, rows.LICENCES[name])
+            report["data"][name] = {"licence": rows.LICENCES[name], **kept}
+            print(f"  {name}: {kept['characters'] / 1e6:.2f} MB in {kept['documents']} texts", flush=True)
     (work / "sources.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
+
+
+def _package(report: dict[str, Any], work: Path, package: Package, kept: dict[str, int]) -> None:
+    about = {"version": version(package.name, work), "licence": package.licence}
+    report["packages"][package.name] = about | kept
+    print(f"  {package.name}: {kept['characters'] / 1e6:.2f} MB in {kept['documents']} texts", flush=True)
 
 
 def fetch(name: str, work: Path) -> Path | None:
@@ -89,6 +83,7 @@ def fetch(name: str, work: Path) -> Path | None:
         subprocess.run(["apt-get", "download", name], cwd=debs, capture_output=True, check=False)
     found = sorted(debs.glob(f"{name}_*.deb"))
     if found and not root.is_dir():
+        root.mkdir(parents=True, exist_ok=True)  # dpkg-deb makes the last folder only
         subprocess.run(["dpkg-deb", "-x", str(found[-1]), str(root)], check=True)
     return root if found else None
 
@@ -117,31 +112,16 @@ def write(stream: Any, texts: Iterable[str], source: str, licence: str) -> dict[
     return {"documents": count, "characters": size}
 
 
-def package_texts(package: Package, root: Path, duplicates: Duplicates, known: frozenset[str]) -> Iterator[str]:
-    """The cleaned texts of one package."""
+def package_pages(package: Package, root: Path, duplicates: Duplicates) -> list[list[str]]:
+    """The plain paragraphs of each of a package's files, none twice."""
     paths = sorted({path for pattern in package.files for path in root.glob(pattern) if path.is_file()}, key=spread)
-    if package.reader == "wordnet":
-        entries = [entry for entry in wordnet_entries(root / "usr/share/wordnet") if not rows.is_validation(entry[0])]
-        # Synsets with an example sentence are the commoner words, and the example is plain English.
-        entries.sort(key=lambda entry: (not entry[3], rows.share(entry[0] + entry[2])))
-        yield from grouped(wordnet_sentence(*entry) for entry in entries)
-        return
+    found = []
     for path in paths:
         if package.skip and re.search(package.skip, str(path.relative_to(root))):
             continue
-        source = read(path)
-        if package.reader == "gcide":
-            found = [text for word, text in gcide_sentences(source, known) if not rows.is_validation(word)]
-            yield from grouped(sorted(found, key=rows.share))
-        elif package.reader == "foldoc":
-            yield from grouped(text for term, text in foldoc_sentences(source) if duplicates.add(text))
-        elif package.reader == "freeciv":
-            blocks = re.findall(r'_\("((?:[^"\\]|\\.|\\\n)*)"\)', source)
-            yield from documents(
-                (tidy(text.replace("\\\n", " ").replace("\\n", " ").replace('\\"', '"')) for text in blocks), duplicates
-            )
-        else:
-            yield from documents(_READERS[package.reader](source), duplicates)
+        paragraphs = html_paragraphs(path.read_text("utf-8", errors="replace"))
+        found.append([text for text in paragraphs if is_plain(text) and duplicates.add(text)])
+    return found
 
 
 def spread(path: Path) -> tuple[float, str]:
@@ -149,13 +129,20 @@ def spread(path: Path) -> tuple[float, str]:
     return rows.share(path.name), str(path)
 
 
-def read(path: Path) -> str:
-    """A text file, unpacked where its name says so."""
-    raw = gzip.decompress(path.read_bytes()) if path.suffix in (".gz", ".dz") else path.read_bytes()
-    return raw.decode("utf-8", errors="replace")
+def dictionary(folder: Path, common: CommonWords) -> Iterator[str]:
+    """Definitions of words that people use, in common words."""
+    used = used_words(folder)
+    entries = [
+        entry
+        for entry in wordnet_entries(folder)
+        if entry[0] in used and common.cover(entry[2], 0.9) and len(entry[2]) <= 120
+        and not rows.is_validation(entry[0])
+    ]  # fmt: skip
+    entries.sort(key=lambda entry: rows.share(entry[0] + entry[2]))
+    yield from grouped(wordnet_sentence(*entry) for entry in entries)
 
 
-def grouped(texts: Iterable[str], longest: int = 900) -> Iterator[str]:
+def grouped(texts: Iterable[str], longest: int = 700) -> Iterator[str]:
     """Short texts, one a line, joined to texts of about `longest` characters."""
     parts: list[str] = []
     for text in texts:
@@ -166,9 +153,9 @@ def grouped(texts: Iterable[str], longest: int = 900) -> Iterator[str]:
 
 
 def library_code() -> Iterator[str]:
-    """Functions and classes of the standard library with a docstring, a file's neighbours together."""
+    """Functions and methods of the standard library, a file's neighbours together."""
     folder = Path(sysconfig.get_path("stdlib"))
-    skipped = re.compile(r"/(test|tests|idlelib|lib2to3|site-packages|encodings|pydoc_data|turtledemo|__pycache__)/")
+    skipped = re.compile(r"/(test|tests|idlelib|lib2to3|site-packages|dist-packages|encodings|pydoc_data|turtledemo)/")
     paths = [path for path in folder.rglob("*.py") if not skipped.search(str(path)) and path.stat().st_size < 200_000]
     for path in sorted(paths, key=spread):
         source = path.read_text("utf-8", errors="replace")
@@ -179,9 +166,9 @@ def library_code() -> Iterator[str]:
             block = lines[first : node.end_lineno]
             indent = len(block[0]) - len(block[0].lstrip())
             text = "\n".join(line[indent:].rstrip() for line in block)
-            if not (120 <= len(text) <= (2400 if ast.get_docstring(node) else 700) and text.isascii()):
+            if not (100 <= len(text) <= (1200 if ast.get_docstring(node) else 500) and text.isascii()):
                 continue
-            if parts and sum(map(len, parts)) + len(text) > 2000:
+            if parts and sum(map(len, parts)) + len(text) > 1100:
                 yield "\n\n\n".join(parts)
                 parts = []
             parts.append(text)
@@ -189,15 +176,12 @@ def library_code() -> Iterator[str]:
             yield "\n\n\n".join(parts)
 
 
-def _definitions(tree: ast.Module) -> Iterator[ast.FunctionDef | ast.ClassDef]:
+def _definitions(tree: ast.Module) -> Iterator[ast.FunctionDef]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node
         elif isinstance(node, ast.ClassDef):
-            if (node.end_lineno or 0) - node.lineno < 50:
-                yield node
-            else:
-                yield from (item for item in node.body if isinstance(item, ast.FunctionDef))
+            yield from (item for item in node.body if isinstance(item, ast.FunctionDef))
 
 
 def row_texts() -> dict[str, list[str]]:
@@ -213,17 +197,19 @@ def row_texts() -> dict[str, list[str]]:
         key = "; ".join(f"{name}: {value}" for name, value in facts.items())
         if sentence.lower() not in tests and not rows.is_validation(key):
             seen.setdefault(key, []).append(sentence)
-    for key, sentences in seen.items():
-        found["e2e_nlg"].append(f"Facts: {key}\n" + "\n".join(dict.fromkeys(sentences)))
+    for key, described in seen.items():
+        found["e2e_nlg"].append(f"Facts: {key}\n" + "\n".join(dict.fromkeys(described)))
     for question, answer, _ in rows.school_mathematics():
-        if question.lower() not in tests and not rows.is_validation(question):
+        if question.lower() not in tests and not rows.is_validation(question) and len(_STEP.findall(answer)) <= 16:
             found["gsm8k"].append(f"Question: {question}\nAnswer: {answer}")
     duplicates = Duplicates()
     for item in rows.medical():
-        sentences = re.split(r"(?<=[a-z)][.?!]) (?=[A-Z])", item.answer)
-        body = " ".join(text for text in sentences if duplicates.add(text) and "Key Points" not in text)[:1600]
-        body = body[: body.rfind(". ") + 1] if len(body) >= 1500 else body
-        if len(body) > 80 and not rows.is_validation(item.focus):
+        if rows.is_validation(item.focus) or DELICATE.search(item.answer):
+            continue
+        body = ""
+        for text in sentences(item.answer):
+            if len(body) + len(text) <= 700 and is_plain(text) and text[:12] != "Key Points -" and duplicates.add(text):
+                body = f"{body} {text}".strip()
+        if len(body) > 80:
             found["medquad"].append(f"Question: {item.question}\nAnswer: {body}")
-    found["ncbi_disease"] = list(rows.abstracts())
     return found

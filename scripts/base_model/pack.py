@@ -14,8 +14,8 @@ LARGEST = 40 * 2**20
 """Bytes that the shipped weights may have."""
 TEXT_PROMPTS = (
     "The purpose of this chapter is",
-    "A violin is",
-    "Abandon (verb):",
+    "To print a document,",
+    "Abandon means",
     "Question: What causes headache?\nAnswer:",
     'def read_lines(path):\n    """',
 )
@@ -23,6 +23,7 @@ CHAT_PROMPTS = (
     "Hello",
     "Who are you?",
     "What does curious mean?",
+    "How do I print a page?",
     "Describe this restaurant.\nname: The Mill; food: Italian; area: riverside; customer rating: high",
     "Extract the facts as JSON.\nThe Eagle is a coffee shop by the riverside that serves Chinese food.",
     "What is asthma?",
@@ -34,35 +35,37 @@ CHAT_PROMPTS = (
 
 def pack(work: Path, pretrained: Path, chat: Path, target: Path = TARGET) -> dict[str, str]:
     """Copy the chat run's model to `target` in float16; return file names with their sha256."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    source = chat / "model"
-    target.mkdir(parents=True, exist_ok=True)
-    weights = load_file(source / "model.safetensors")
-    halved = {name: weight.to(torch.float16) for name, weight in weights.items()}
-    worst = max(float((weights[name].float() - half.float()).abs().max()) for name, half in halved.items())
-    if not all(bool(half.isfinite().all()) for half in halved.values()):
-        raise SystemExit("a weight is too large for float16.")
-    save_file(halved, target / "model.safetensors", metadata={"format": "pt"})
+    names, worst, parameters = halved(work, chat / "model", target)
     if (target / "model.safetensors").stat().st_size > LARGEST:
         raise SystemExit(f"the weights are larger than {LARGEST} bytes.")
+    sources = json.loads((work / "sources.json").read_text("utf-8"))
+    (target / "LICENSES.md").write_text(licences(sources), "utf-8")
+    log = training_log({"pretrain": pretrained, "chat": chat})
+    (target / "training.json").write_text(json.dumps(log, indent=1) + "\n", "utf-8")
+    (target / "README.md").write_text(card(log, parameters, worst, samples(target, pretrained)), "utf-8")
+    hashes = {name: sha256(target / name) for name in names}
+    (target / "SHA256SUMS").write_text("".join(f"{value}  {name}\n" for name, value in hashes.items()), "utf-8")
+    return hashes
+
+
+def halved(work: Path, source: Path, target: Path) -> tuple[list[str], float, int]:
+    """Write the model in `source` to `target` in float16: file names, largest change of a weight, parameters."""
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir(parents=True, exist_ok=True)
+    weights = load_file(source / "model.safetensors")
+    small = {name: weight.half() for name, weight in weights.items()}
+    worst = max(float((weights[name].float() - half.float()).abs().max()) for name, half in small.items())
+    if not all(bool(half.isfinite().all()) for half in small.values()):
+        raise SystemExit("a weight is too large for float16.")
+    save_file(small, target / "model.safetensors", metadata={"format": "pt"})
     _write_json(target / "config.json", config(source))
     names = ["model.safetensors", "config.json"]
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
         origin = source / name if (source / name).is_file() else work / "blank" / name
         shutil.copyfile(origin, target / name)
         names.append(name)
-    sources = json.loads((work / "sources.json").read_text("utf-8"))
-    (target / "LICENSES.md").write_text(licences(sources), "utf-8")
-    parameters = sum(weight.numel() for weight in weights.values())
-    (target / "training.json").write_text(json.dumps(training_log(pretrained, chat), indent=1) + "\n", "utf-8")
-    (target / "README.md").write_text(
-        card(work, pretrained, chat, parameters, worst, samples(target, pretrained)), "utf-8"
-    )
-    hashes = {name: sha256(target / name) for name in names}
-    (target / "SHA256SUMS").write_text("".join(f"{value}  {name}\n" for name, value in hashes.items()), "utf-8")
-    return hashes
+    return names, worst, sum(weight.numel() for weight in weights.values())
 
 
 def config(source: Path) -> dict[str, Any]:
@@ -106,9 +109,9 @@ def licences(sources: dict[str, Any]) -> str:
     )
 
 
-def training_log(pretrained: Path, chat: Path) -> dict[str, Any]:
+def training_log(runs: dict[str, Path]) -> dict[str, Any]:
     """Of each stage: the data's hash, every evaluation, and the mean loss of each 100 steps."""
-    return {"pretrain": _stage_log(pretrained), "chat": _stage_log(chat)}
+    return {name: _stage_log(run) for name, run in runs.items()}
 
 
 def _stage_log(run: Path) -> dict[str, Any]:
@@ -166,25 +169,28 @@ def samples(target: Path, pretrained: Path) -> dict[str, str]:
     return found
 
 
-def card(work: Path, pretrained: Path, chat: Path, parameters: int, worst: float, shown: dict[str, str]) -> str:
+def card(log: dict[str, Any], parameters: int, worst: float, shown: dict[str, str]) -> str:
     """The model card."""
-    log = training_log(pretrained, chat)
     lines = [
         "# luthier-nano",
         "",
         f"A Llama-architecture language model with {parameters:,} parameters, a byte-level vocabulary of 4,096 tokens and"
         " a context of 1,024. It was trained from random weights by Luthier's own engine on a CPU (`scripts/base_model`, `make base-model`),"
-        " so that fine-tuning a generative model needs no download.",
+        " in float32 with bfloat16 products, so that fine-tuning a generative model needs no download.",
         "",
         "## What it is for",
-        "A start for fine-tuning on one narrow task, for tests and for teaching. It was trained to write short English in the style of"
-        " manuals, dictionaries and short answers, and to follow the chat format with system, user, assistant and tool turns; the samples below show how far that goes.",
+        "A start for fine-tuning on one narrow task, for tests and for teaching. It was trained on help pages, short answers to questions,"
+        " definitions, school problems, descriptions of restaurants and a little Python, and on conversations with system, user, assistant and tool turns."
+        " Its sentences are mostly grammatical where they are of that kind; what they say is mostly not true, and often not about the question.",
         "",
         "## Limits",
         "- It is thousands of times smaller than the models people chat with. It knows few facts, and most long answers are wrong.",
+        "- Left to take the most likely token each time, it repeats itself after two or three sentences. A repetition penalty of 1.1 helps"
+        " (`repetition_penalty` of transformers and of Luthier's `Sampling`, or `frequency_penalty` over the API). It is not the default, since answers that copy, such as JSON, have to repeat.",
+        "- It does not know what words mean: asked for a definition, it writes something that sounds like one. It seldom copies a name from the question.",
         "- **Never** use it for medical, legal or financial advice, though some of its text sounds like that.",
         "- English only. Arithmetic is unreliable. Code rarely runs.",
-        "- Trained on technical manuals above all; its restaurants are from Cambridge. No safety training beyond a few refusals.",
+        "- Trained on help pages for computer programs above all; its restaurants are from Cambridge. No safety training beyond a few refusals.",
         "- No text longer than 512 tokens was seen in training, though the context allows 1,024.",
         "",
         "## Training",
@@ -209,7 +215,7 @@ def card(work: Path, pretrained: Path, chat: Path, parameters: int, worst: float
         " set was trained on, since its trainset is not in the shared folder.",
         "",
         "## Samples",
-        "Prompts were fixed before any answer was seen; the most likely token each time, repetition penalty 1.1, at most 60 tokens, not chosen.",
+        "Prompts were fixed before any answer was seen; the most likely token each time, repetition penalty 1.1, at most 60 tokens, not chosen. The settings of the chat stage were chosen between two after answers to these prompts were seen.",
         "",
         "After the first stage (plain text):",
         "",

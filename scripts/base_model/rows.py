@@ -2,7 +2,7 @@
 
 MedQuAD has no splits: every fifth subject is kept for tests (`reserved`). The trainset of E2E is not in the
 shared folder: its development set is read instead. SemEval's STS 2016 and MedQuAD's reserved subjects, as
-well as CrowS-Pairs, HumanEval and HH-RLHF, are left out.
+well as CrowS-Pairs, HumanEval and HH-RLHF, are left out; so is NCBI-disease, whose abstracts are not plain English.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ LICENCES = {
     "e2e_nlg": "CC-BY-SA-4.0",
     "gsm8k": "MIT",
     "medquad": "CC-BY-4.0",
-    "ncbi_disease": "public domain",
 }
 
 
@@ -86,18 +85,6 @@ def medical() -> Iterator[Question]:
             if row["answer"] and row["focus"] and not reserved(row["focus"]):
                 question = tidy(row["question"]).replace("What is (are)", "What is").replace(" ?", "?")
                 yield Question(tidy(row["focus"]), row["type"], question, tidy(row["answer"]))
-
-
-def abstracts() -> Iterator[str]:
-    """The abstracts of NCBI-disease's train split as running text."""
-    parts: list[str] = []
-    for block in (DATA / "ncbi_disease" / "train.tsv").read_text("utf-8").split("\n\n"):
-        words = " ".join(line.split("\t")[0] for line in block.strip().split("\n") if line.strip())
-        words = re.sub(r" ([,.;:?!)\]%])", r"\1", re.sub(r"([(\[]) ", r"\1", re.sub(r" ([-/]) ", r"\1", words)))
-        parts.append(tidy(words.replace(" ' s", "'s")))
-        if sum(map(len, parts)) > 900:
-            yield " ".join(parts)
-            parts = []
 
 
 def test_texts() -> frozenset[str]:

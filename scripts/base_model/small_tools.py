@@ -67,7 +67,8 @@ def tool_conversations(
         ask = random_.choice((f"What is {shown}?", f"Please work out {shown}.", f"Calculate {shown}."))
         done = [call("calculate", {"expression": left}, number), answer(right, number)]
         yield question, [*turns(ask), *done, {"role": "assistant", "content": f"{shown} = {right}"}], some(CALCULATE)
-    words = [entry for entry in wordnet_entries(work / "debian" / "wordnet-base" / "usr/share/wordnet") if entry[3]]
+    folder = work / "debian" / "wordnet-base" / "usr/share/wordnet"
+    words = [entry for entry in wordnet_entries(folder) if entry[3] and len(entry[2]) < 90]
     for word, kind, definition, _ in random_.sample(words, COUNT):
         number += 1
         ask = random_.choice((f"Look up the word {word}.", f"What does the dictionary say about {word}?"))

@@ -21,7 +21,7 @@ MARKS = ("<tool_call>", "</tool_call>")
 """Tokens of their own that a decoded answer keeps: programs look for them."""
 
 
-def train_tokenizer(corpus: Path, folder: Path, sample: int = 16_000_000) -> None:
+def train_tokenizer(corpus: Path, folder: Path, sample: int = 9_000_000) -> None:
     """Learn the merges from `sample` characters spread over the corpus; write a transformers tokenizer."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -54,7 +54,7 @@ def train_tokenizer(corpus: Path, folder: Path, sample: int = 16_000_000) -> Non
 
 def sample_texts(corpus: Path, size: int) -> list[str]:
     """Texts of every part of the corpus in the shares of the mixture."""
-    shares = {"prose": 0.47, "dictionary": 0.13, "code": 0.14, "rows": 0.26}
+    shares = {"prose": 0.5, "dictionary": 0.08, "code": 0.1, "rows": 0.32}
     found: list[str] = []
     for name, part in shares.items():
         lines = (corpus / f"{name}.jsonl").read_text("utf-8").splitlines()

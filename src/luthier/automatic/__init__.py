@@ -1,0 +1,1 @@
+"""`luthier auto`: model, method and hyperparameters chosen within a time budget."""

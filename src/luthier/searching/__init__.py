@@ -1,0 +1,1 @@
+"""`luthier search`: where the room `search` meets training."""

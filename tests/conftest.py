@@ -18,7 +18,7 @@ os.environ["LUTHIER_ALLOCATOR"] = "off"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("COLUMNS", None)
 
-# A shell that starts the suite in the background has it ignore Ctrl-C, and every program that a test starts inherits that.
+# A shell that starts the suite in the background has it ignore Ctrl-C, and programs that a test starts inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

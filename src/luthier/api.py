@@ -170,6 +170,7 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkee
     from luthier.evaluate.scorers import scorer_for
     from luthier.language_proof import check_judging
     from luthier.proof import prove
+    from luthier.tracking.follow import follow
     from luthier.train.run import train as train_weights
 
     began = clock.monotonic()
@@ -178,13 +179,15 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkee
     elif recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
     try:
-        check_fairness(recipe)
-        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume, upkeep=upkeep)
+        with follow(recipe, run, listener) as listener:
+            check_fairness(recipe)
+            trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume, upkeep=upkeep)
+            report, judged = prove(trained, listener)
+            listener.finished(report)
     except LuthierError:
         if not run.recipe_yaml.is_file():  # the data or the model was refused: there is no run to keep
             durable.remove_tree(run.path)
         raise
-    report, judged = prove(trained, listener)
     return Run(run.path, report, clock.monotonic() - began, judged)
 
 

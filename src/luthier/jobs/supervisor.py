@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.core import clock, durable, durable_files
 from luthier.core.errors import LuthierError, StorageError
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.checking import Checking
-from luthier.jobs.children import Child, computing_environment
+from luthier.jobs.children import Child, computing_environment, tracking_environment
 from luthier.jobs.ending import DISK_FULL, LEAST_ROOM, Ending
 from luthier.jobs.errors import Conflict, NotFound, StaleClaim, Unavailable
 from luthier.jobs.patience import Patience
@@ -42,6 +43,7 @@ class Supervisor:
         memory_bytes: most address space of a worker; 0: no limit.
         nice: how far the workers stand back, so that answers and polls go first.
         program: what Python runs as a worker.
+        track: where every job is mirrored; the key `track` of a recipe.
     """
 
     def __init__(
@@ -58,11 +60,13 @@ class Supervisor:
         memory_bytes: int = 0,
         nice: int = 10,
         program: Sequence[str] = ("-m", "luthier.jobs.worker"),
+        track: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.queue, self.artefacts, self.work = store, queue, artefacts, work
         self.models, self.organisation, self.devices = models, organisation, tuple(devices)
         self.patience = patience or Patience()
         self.memory_bytes, self.nice, self.program = memory_bytes, nice, tuple(program)
+        self.track = dict(track or {})
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -186,7 +190,7 @@ class Supervisor:
         parent = None
         if job.parent is not None:
             parent = str(self.artefacts.folder(self.store.models.get(job.project_id, job.parent).artefact))
-        recipe = worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller())
+        recipe = worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller(), self.track)
         return Assignment(
             job.id, claim.fence, recipe, str(place.run.path), str(place.lock), str(place.scratch), digests, parent,
             self.patience.save, memory_bytes=self.memory_bytes, nice=self.nice,
@@ -205,6 +209,8 @@ class Supervisor:
         reading, writing = os.pipe()
         try:
             cache = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk")}
+            if assignment.recipe.get("track"):
+                cache |= tracking_environment()
             with durable_files.open_log(place.log) as log:
                 child = Child.spawn(
                     [*self.program, str(os.getpid()), str(writing)],

@@ -52,7 +52,8 @@ class Telling:
         elif kind == "message":
             if "recipe" in data:
                 self.chosen = chosen(data["recipe"])
-            self._message(line.get("message", ""), line.get("level", "info"), _seconds(line))
+            told = {"tracking": data["tracking"]} if "tracking" in data else None
+            self._message(line.get("message", ""), line.get("level", "info"), _seconds(line), told)
         elif kind == "gate" and data.get("id") == "G3" and "nothing is cut" not in data.get("detail", ""):
             self._message(f"Some samples are too long: {data['detail']}", "warn", _seconds(line))
 
@@ -98,11 +99,11 @@ class Telling:
             self.events.append(self._held)
             self._held = None
 
-    def _message(self, text: str, level: Any, at: int) -> None:
+    def _message(self, text: str, level: Any, at: int, data: dict[str, Any] | None = None) -> None:
         text = self._named(text)[:_LONGEST]
         if text:
             key = hashlib.sha256(text.encode()).hexdigest()[:16]
-            self.events.append(NewEvent(f"message:{key}", text, level=level, created_at=at))
+            self.events.append(NewEvent(f"message:{key}", text, level=level, data=data or {}, created_at=at))
 
 
 def _metrics(key: str, data: dict[str, Any], at: int) -> NewEvent:

@@ -78,19 +78,17 @@ def check(
     def encoder_for(task: str) -> TextEncoder | None:
         if task in LANGUAGE_TASKS:
             return None
-        from luthier.models.catalogue import locate
-        from luthier.models.tokenizer import load_tokenizer
+        from luthier.models.light import text_encoder
 
-        return load_tokenizer(locate(model or "minilm").path)
+        return text_encoder(model or "minilm")
 
     def renderer_of(task: str) -> Renderer | None:
         if task not in LANGUAGE_TASKS:
             return None
         from luthier.data.templates.renderer import renderer_for
-        from luthier.models.catalogue import locate
-        from luthier.models.chat_tokenizer import load_chat_tokenizer
+        from luthier.models.light import chat_tokenizer
 
-        return renderer_for(task, load_chat_tokenizer(locate(model or "luthier-nano").path))
+        return renderer_for(task, chat_tokenizer(model or "luthier-nano"))
 
     return check_data(
         plain(data), task=task, columns=columns, group=group, groups=groups,

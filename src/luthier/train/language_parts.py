@@ -92,7 +92,7 @@ def assemble(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
         context=tokenizer.max_length,
     )  # fmt: skip
-    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener)
+    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener, shared)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)

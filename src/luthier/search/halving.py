@@ -29,14 +29,14 @@ class Ladder:
 
     def epochs(self, rung: int, total: int) -> int:
         """How many of a trial's `total` epochs are done at a rung."""
-        return max(1, round(total / self.reduction ** (TOP - rung)))
+        return max(1, round(total / float(self.reduction ** (TOP - rung))))
 
     def lowest(self, total: int) -> int:
         """The first rung of a trial with so many epochs: one epoch at least, and each rung longer than the last."""
         if not self.with_rungs:
             return TOP
         rung = TOP
-        while rung > 0 and total >= self.reduction ** (TOP - rung + 1):
+        while rung > 0 and total >= float(self.reduction ** (TOP - rung + 1)):
             rung -= 1
         return rung
 

@@ -60,11 +60,11 @@ class FileJournal:
         Raises:
             StorageError: `journal_damaged`.
         """
-        start = min(start, len(self._offsets) - 1)
-        del self._offsets[start + 1 :]
+        known = min(start, len(self._offsets) - 1)
+        del self._offsets[known + 1 :]
         found: list[Transaction] = []
         with open(self.path, "rb") as handle:
-            handle.seek(self._offsets[start])
+            handle.seek(self._offsets[known])
             for line in handle:
                 if not line.endswith(b"\n"):
                     break
@@ -76,7 +76,8 @@ class FileJournal:
                         remedy="Remove this line and all below it to go on from there, or begin a new search.",
                         code="journal_damaged",
                     ) from None  # fmt: skip
-                found.append(entries)
+                if len(self._offsets) > start:
+                    found.append(entries)
                 self._offsets.append(self._offsets[-1] + len(line))
         return found
 

@@ -20,7 +20,7 @@ from luthier.search.journal import Book, Entry, Journal
 View = Callable[[list[FrozenTrial]], list[FrozenTrial]]
 
 
-class JournalBackend(BaseJournalBackend):  # type: ignore[misc]
+class JournalBackend(BaseJournalBackend):
     """What `JournalStorage` reads and writes: single entries, which a transaction holds back until its end."""
 
     def __init__(self, journal: Journal) -> None:

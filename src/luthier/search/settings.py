@@ -15,6 +15,7 @@ SAMPLERS = ("tpe", "random", "grid", "gp")
 PRUNERS = ("hyperband", "halving", "none")
 OBJECTIVES = ("quality", "size", "seconds", "forgetting")
 Objective = Literal["quality", "size", "seconds", "forgetting"]
+QUALITY: Objective = "quality"
 TRIALS = 24
 """Trials of a search that names no number."""
 
@@ -31,7 +32,7 @@ class SearchSettings(Strict):
     budget: PositiveFloat | None = None
     """Seconds for everything; in a file also 90s, 10m or 2h."""
     seed: NonNegativeInt = 0
-    objectives: list[Objective] = ["quality"]
+    objectives: list[Objective] = Field(default_factory=lambda: [QUALITY])
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes side by side, of one thread each."""
     repeat: Annotated[int, Field(ge=0, le=50)] = 3

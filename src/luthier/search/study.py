@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
@@ -35,7 +35,7 @@ class Claims(Protocol):
     """Who works on which trial."""
 
     def take(self, number: int) -> bool:
-        """Whether nobody else works on this trial; then it is ours."""
+        """Whether nobody else works on this trial; then it is ours, or was before."""
 
     def release(self, number: int) -> None:
         """Let go of it."""
@@ -116,11 +116,19 @@ class Study:
         with self._reading():
             return self._trials()
 
-    def next(self, claims: Claims, *, may_begin: bool = True, may_promote: bool = True) -> Task | Wait | None:
-        """What this process should train now; `Wait` while others decide it, None when the search is over."""
+    def next(
+        self, claims: Claims, *, tell: Callable[[], object] | None = None, may_begin: bool = True,
+        may_promote: bool = True,
+    ) -> Task | Wait | None:  # fmt: skip
+        """What this process should train now; `Wait` while others decide it, None when the search is over.
+
+        `tell` reports what was trained before, in the same transaction: one write to the disk for both.
+        """
         for attempt in range(_ATTEMPTS + 1):
             try:
                 with self._transaction():
+                    if tell is not None:
+                        tell()
                     return self._next(claims, attempt, may_begin, may_promote)
             except _SeenBefore:
                 continue
@@ -150,15 +158,18 @@ class Study:
                 self._study().tell(trial.number, list(told.values))
             return told
 
-    def fail(self, trial: Trial, error: str, code: str, *, rung: int, epochs: int = 0) -> Trial:
-        """Tell that a trial failed: it diverged, or its recipe does not fit these data."""
+    def fail(self, trial: Trial, error: str, code: str, *, epochs: int = 0) -> Trial:
+        """Tell that a trial failed on the way to its rung: it diverged, or its recipe does not fit these data."""
         from optuna.trial import TrialState
 
         with self._transaction():
             known = self._trial(trial.number)
             if known.state in ("complete", "failed"):
                 return known
-            told = replace(known, state="failed", error=error, code=code, rung=rung, epochs=epochs or known.epochs)
+            epochs = epochs or known.epochs
+            likely = epochs or self._likely_epochs(self._trials())
+            rung = known.rung if known.results else self.ladder.first(likely, known.bracket)
+            told = replace(known, state="failed", error=error, code=code, rung=rung, epochs=epochs)
             self._storage.set_trial_user_attr(self._place(trial.number), _RECORD, told.to_record())
             self._study().tell(trial.number, state=TrialState.FAIL)
             return told

@@ -47,6 +47,7 @@ def search(
     workers: int | None = None,
     repeat: int | None = None,
     bench: MakeBench | None = None,
+    where: str = "",
     **fields: Any,
 ) -> Found:
     """Search the values of a recipe that are ``{search: ...}``, and train the best afresh.
@@ -58,7 +59,7 @@ def search(
         out: where its folder is made.
         trials, sampler, pruner, reduction, budget, seed, objectives, workers, repeat: beat the recipe's key `search`
             (`search.settings.SearchSettings`); with `resume` only trials, budget, workers and repeat can change.
-        bench: what trials run on, for those who have one.
+        bench: what trials run on, for those who have one. where: what errors call the recipe.
 
     Raises:
         RecipeError, UsageError: before anything trains.
@@ -72,7 +73,7 @@ def search(
     if resume is not None:
         folder = _opened(resume, recipe, fields, options)
     else:
-        values, space, settings = asked(recipe, fields, options)
+        values, space, settings = asked(recipe, fields, options, where)
         first = space.first().data.train
         name = Path(first if isinstance(first, str) else first[0]).name.split(".")[0] or "data"
         folder = SearchFolder.create(out, name, values, settings)

@@ -182,9 +182,8 @@ def test_what_writes_is_compared_by_loss_and_by_its_answers(tmp_path):
 
 def test_an_answers_file_is_whole_or_not_there_and_holds_what_json_can(tmp_path, monkeypatch):
     path = tmp_path / "answers.jsonl"
-    with pytest.raises(ZeroDivisionError), AnswersFile(path) as file:
-        file.add({"key": "x"})
-        raise ZeroDivisionError
+    with pytest.raises(TypeError), AnswersFile(path) as file:
+        file.add({"key": object()})
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(sys.modules[AnswersFile.__module__], "MOST_ROWS", 2)
     with AnswersFile(path) as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,8 @@ class Jobs:
 
 
 @pytest.fixture
-def jobs(plain_wire: Wire) -> Iterator[Jobs]:
-    yield Jobs(plain_wire)
+def jobs(plain_wire: Wire) -> Jobs:
+    return Jobs(plain_wire)
 
 
 def test_answers_are_told_row_by_row(jobs: Jobs) -> None:

@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)  # everything that is written from here on is its owner's alone
     from luthier.server import parts
     from luthier.server import run as running
+    from luthier.web import ROUTERS
 
     with running.bind(settings) as listener:
         store = parts.open_store(settings)
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             if secret is not None:
                 _show_key(secret, address, args.key_file)
 
-        running.serve(settings, store, listener, ready)
+        running.serve(settings, store, listener, ready, ROUTERS)
     return 0
 
 

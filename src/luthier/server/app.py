@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -65,8 +65,11 @@ ROUTERS = (
 STORE_THREADS = 8
 
 
-def create_app(settings: ServerSettings, *, state: AppState | None = None) -> FastAPI:
-    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked."""
+def create_app(
+    settings: ServerSettings, *, state: AppState | None = None, others: Sequence[APIRouter] = ()
+) -> FastAPI:
+    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked. `others` are served
+    too, after the API's own: the pages, which stand above this room."""
     counters = Metrics()
     app = FastAPI(
         title="Luthier",
@@ -91,7 +94,7 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(LuthierError, _luthier_error)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *others):
         app.include_router(router)
     app.state.templates = {route.endpoint: path for route, path, _ in routes_of(app)}
     document: dict[str, Any] = {}

@@ -14,6 +14,7 @@ from luthier.core import clock as real_clock
 from luthier.jobs.database import Database
 from luthier.jobs.job_rows import JobChanges
 from luthier.jobs.leases import Leases
+from luthier.jobs.store_curves import CurveStore
 from luthier.jobs.store_endpoints import EndpointStore
 from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
@@ -34,6 +35,7 @@ class Store:
         self.files = FileStore(database)
         self.uploads = UploadStore(database, clock)
         self.jobs = JobStore(self.changes)
+        self.curves = CurveStore(self.changes)
         self.models = ModelStore(database)
         self.endpoints = EndpointStore(database)
         self.permissions = PermissionStore(database, clock)

@@ -13,7 +13,13 @@ from luthier.jobs.recipes import chosen
 from luthier.jobs.records import NewEvent
 
 _LONGEST = 2000
-"""Characters of a message."""
+"""Characters of a message, and of each text of an answer to a fixed question."""
+SAMPLES = "samples:"
+"""Before the step, in the keys of events that hold answers to fixed questions."""
+_MOST_SAMPLES = 20
+"""Answers of one evaluation that are kept."""
+_PACE = ("learning_rate", "grad_norm", "rows_per_second", "tokens_per_second")
+"""What a step says beside OpenAI's metrics."""
 
 
 class Telling:
@@ -33,10 +39,15 @@ class Telling:
         self.estimated_finish: int | None = None
         self.chosen: dict[str, Any] | None = None
         self._held: NewEvent | None = None
+        self._samples: list[dict[str, Any]] = []
 
     def take(self, line: dict[str, Any]) -> None:
         """One event of the run."""
         kind, data = line["kind"], line.get("data") or {}
+        if kind == "sample":
+            self._sample(data)
+            return
+        self._answered(_seconds(line))
         if kind == "step":
             self._release()
             self._step(data, _seconds(line))
@@ -73,6 +84,7 @@ class Telling:
             self.estimated_finish = int(clock.now().timestamp() + left)
         metrics = {"step": step, "total_steps": total, "train_loss": data.get("loss"),
                    "train_mean_token_accuracy": data.get("token_accuracy")}  # fmt: skip
+        metrics |= {name: data.get(name) for name in _PACE}
         event = _metrics(f"step:{step}", metrics, at)
         if step % max(1, total // int(data.get("epochs") or 1)) == 0:
             self._held = event
@@ -93,6 +105,24 @@ class Telling:
             known = {"step": step, "total_steps": self.total_steps, "train_loss": data.get("train_loss")}
             self.events.append(_metrics(f"evaluation:{step}", {**known, **found}, at))
 
+    def _sample(self, data: dict[str, Any]) -> None:
+        """The answers of one evaluation come one after another and are told together."""
+        if self._samples and self._samples[-1]["step"] != data["step"]:
+            self._samples = []  # a part of an evaluation that nothing followed: its worker died
+        if len(self._samples) < _MOST_SAMPLES:
+            texts = {name: _text(data.get(name)) for name in ("prompt", "reference", "output", "finish_reason")}
+            self._samples.append({"step": int(data["step"]), **texts})
+
+    def _answered(self, at: int) -> None:
+        samples, self._samples = self._samples, []
+        if samples:
+            step = samples[0]["step"]
+            answers = [{name: text for name, text in sample.items() if name != "step"} for sample in samples]
+            words = f"Answers to {len(answers)} fixed questions at step {step}"
+            self.events.append(
+                NewEvent(f"{SAMPLES}{step}", words, data={"step": step, "samples": answers}, created_at=at)
+            )
+
     def _release(self) -> None:
         if self._held is not None:
             self.events.append(self._held)
@@ -103,6 +133,11 @@ class Telling:
         if text:
             key = hashlib.sha256(text.encode()).hexdigest()[:16]
             self.events.append(NewEvent(f"message:{key}", text, level=level, created_at=at))
+
+
+def _text(value: Any) -> str:
+    """A text as it is kept; the databases hold neither U+0000 nor half of a surrogate pair."""
+    return str(value or "")[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
 def _metrics(key: str, data: dict[str, Any], at: int) -> NewEvent:

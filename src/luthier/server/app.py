@@ -20,7 +20,7 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, endpoints, jobs, keys, predict, reports
+from luthier.server.luthier_api import check, curves, endpoints, jobs, keys, predict, reports
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -54,6 +54,7 @@ ROUTERS = (
     responses.router,
     graders.router,
     jobs.router,
+    curves.router,
     reports.router,
     check.router,
     predict.router,

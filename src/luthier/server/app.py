@@ -20,7 +20,7 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, curves, endpoints, jobs, keys, predict, reports
+from luthier.server.luthier_api import check, curves, endpoints, jobs, keys, predict, recipes, reports
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -55,6 +55,7 @@ ROUTERS = (
     graders.router,
     jobs.router,
     curves.router,
+    recipes.router,
     reports.router,
     check.router,
     predict.router,

@@ -47,9 +47,13 @@ class Page:
 
 PAGES = (
     Page("/", "home", "Home", "home"),
+    Page("/runs", "runs", "Runs", "runs"),
+    Page("/runs/{run}", "run", "Run", "runs", charts=True),
+    Page("/new", "new", "New run", "new"),
+    Page("/try", "try", "Try", "try"),
 )
 
-SECTIONS = (("home", "/", "Home"),)
+SECTIONS = (("home", "/", "Home"), ("runs", "/runs", "Runs"), ("try", "/try", "Try"))
 """The navigation: (section, address, words)."""
 
 

@@ -20,7 +20,7 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, endpoints, jobs, keys, predict, reports
+from luthier.server.luthier_api import check, endpoints, jobs, keys, predict, reports, session
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -59,6 +59,7 @@ ROUTERS = (
     predict.router,
     endpoints.router,
     keys.router,
+    session.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 
@@ -80,7 +81,7 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.state.settings = settings
     app.state.luthier = state
     app.state.metrics = counters
-    app.state.authenticator = Authenticator(lambda: app.state.luthier.store.keys)
+    app.state.authenticator = Authenticator(lambda: app.state.luthier.store)
     app.add_middleware(
         Gate,
         settings=settings,

@@ -36,6 +36,7 @@ class ServerSettings(BaseModel):
         body_bytes_per_second: a body that comes slower, after `body_grace_seconds`, is refused.
         stall_seconds: how long a client may leave an answer unread.
         engine_*: the fields of `core.answering.EngineOptions`.
+        session_seconds: how long a login of the pages lasts.
         stream_seconds: how long one stream of events may last; who follows longer asks again.
     """
 
@@ -77,6 +78,7 @@ class ServerSettings(BaseModel):
     body_bytes_per_second: float = Field(1024.0, gt=0)
     stall_seconds: float = Field(30.0, gt=0)
     stream_seconds: float = Field(86_400.0, gt=0)
+    session_seconds: int = Field(7 * 86_400, ge=60, le=366 * 86_400)
     keep_alive_seconds: int = Field(75, ge=1)
     shutdown_seconds: int = Field(10, ge=1)
 

@@ -44,6 +44,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--key-file", metavar="FILE", help="write the first key there (0600) instead of showing it")
     who.add_argument("--max-file-bytes", type=int, metavar="N", help="largest file (8 GiB)")
     who.add_argument("--max-project-bytes", type=int, metavar="N", help="all files of a project (64 GiB)")
+    who.add_argument(
+        "--data-folder", action="append", dest="data_folders", metavar="DIR",
+        help="a folder of this machine that data sets may be made of by path; may be repeated",
+    )  # fmt: skip
+    who.add_argument(
+        "--allow-data-urls", action="store_true", default=None,
+        help="fetch data sets from http(s) addresses that clients name (not of this network)",
+    )  # fmt: skip
     who.add_argument("--requests-per-second", type=float, metavar="N", help="of one key (2000)")
     who.add_argument(
         "--insecure-allow-python-graders", action="store_true", default=None, dest="allow_python_graders",

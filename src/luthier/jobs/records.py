@@ -43,6 +43,17 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that gave a key: its token stands for the key until `expires_at`, or until the key ends."""
+
+    id: str
+    project_id: str
+    key_id: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file of a project; its bytes are the artefact `artefact`."""
 

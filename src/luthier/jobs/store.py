@@ -20,18 +20,20 @@ from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
 from luthier.jobs.store_keys import KeyStore, ProjectStore
 from luthier.jobs.store_models import ModelStore, PermissionStore
+from luthier.jobs.store_sessions import SessionStore
 from luthier.jobs.store_uploads import UploadStore
 
 
 class Store:
-    """Projects, keys, files, uploads, jobs, models, endpoints and permissions."""
+    """Projects, keys and sessions, files, uploads, jobs, models, endpoints and permissions."""
 
     def __init__(self, database: Database, clock: ModuleType) -> None:
         self.database = database
         self.changes = JobChanges(database, clock)
         self.leases = Leases(clock, exclusive=database.exclusive)
         self.projects = ProjectStore(database, clock)
-        self.keys = KeyStore(database, clock)
+        self.sessions = SessionStore(database, clock)
+        self.keys = KeyStore(database, clock, self.sessions.key_revoked)
         self.files = FileStore(database)
         self.uploads = UploadStore(database, clock)
         self.jobs = JobStore(self.changes)

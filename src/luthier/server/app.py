@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from luthier.core import clock
 from luthier.core.errors import LuthierError
 from luthier.server import health, metrics, openapi
 from luthier.server.auth import Authenticator, require, routes_of
@@ -20,7 +21,19 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, curves, endpoints, jobs, keys, predict, recipes, reports
+from luthier.server.luthier_api import (
+    check,
+    curves,
+    endpoints,
+    examples,
+    jobs,
+    keys,
+    predict,
+    recipes,
+    reports,
+    session,
+    system,
+)
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -61,6 +74,9 @@ ROUTERS = (
     predict.router,
     endpoints.router,
     keys.router,
+    session.router,
+    system.router,
+    examples.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 
@@ -85,7 +101,8 @@ def create_app(
     app.state.settings = settings
     app.state.luthier = state
     app.state.metrics = counters
-    app.state.authenticator = Authenticator(lambda: app.state.luthier.store.keys)
+    app.state.began = clock.monotonic()
+    app.state.authenticator = Authenticator(lambda: app.state.luthier.store)
     app.add_middleware(
         Gate,
         settings=settings,

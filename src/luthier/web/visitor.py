@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from luthier.server.cookies import csrf_of
 from luthier.server.exchange import exchange_of
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody whose session (or key) is good. `csrf` is what the page's own requests must carry."""
+    """Somebody whose session (or key) is good. `csrf` is what the page's own requests must carry; "" with a key."""
 
     role: str
     csrf: str
@@ -22,4 +23,4 @@ def visitor_of(request: Request) -> Visitor | None:
     exchange = exchange_of(request.scope)
     if exchange.identity is None:
         return None
-    return Visitor(exchange.identity.role, "")
+    return Visitor(exchange.identity.role, csrf_of(exchange.token) if exchange.token is not None else "")

@@ -38,11 +38,11 @@ function layout(options) {
   const axis = { gridcolor: hair, linecolor: hair, zerolinecolor: hair, tickcolor: hair, automargin: true, fixedrange: false };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12.5, color: colour("--muted") },
-    margin: { l: 48, r: 12, t: 8, b: 40 }, height: options.height ?? 300, showlegend: options.legend ?? true, hovermode: options.hover ?? "x unified",
+    margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? true, hovermode: options.hover ?? "x unified",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
-    xaxis: { ...axis, title: { text: options.x ?? "", standoff: 8 }, showgrid: false },
-    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: options.percent ? ".0%" : "", rangemode: options.fromZero ? "tozero" : "normal" },
+    xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0 },
+    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: options.percent ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : "normal" },
     ...options.layout,
   };
 }

@@ -49,7 +49,7 @@ export function runCurves(box, id) {
     take(evaluations, found.evaluations);
     for (const plan of plans) {
       if (!plan.chart && plan.when()) {
-        plan.chart = chart(plan.title, plan.series, { x: "step", y: plan.y, percent: plan.percent?.(), height: plan.small ? 190 : 280, legend: !plan.small && plan.series().length > 1 });
+        plan.chart = chart(plan.title, plan.series, { x: "step", y: plan.y, percent: plan.percent?.(), height: plan.small ? 170 : 280, small: plan.small, legend: !plan.small && plan.series().length > 1 });
         plan.chart.figure.classList.add(plan.small ? "small-chart" : "large-chart");
         hint.remove();
         const after = plans.slice(plans.indexOf(plan) + 1).find((one) => one.chart);

@@ -1,9 +1,9 @@
 // Home: nothing yet leads to a first model; else what runs, what is done, and the machine.
 
-import { get, maybe, role } from "../api.js";
+import { get, maybe } from "../api.js";
 import { byId, fill, h } from "../dom.js";
-import { bytes, count, duration, several } from "../format.js";
-import { RUN_COLUMNS, isActive, listRuns, runLink, runProgress, secondsLeft, share, stand } from "../runs.js";
+import { bytes, several, short } from "../format.js";
+import { RUN_COLUMNS, isActive, listRuns, runLink, runProgress, stand, taskWords } from "../runs.js";
 import { every } from "../stream.js";
 import { table } from "../table.js";
 import { bar, empty, facts, failed, list, show, statusTag, when } from "../ui.js";
@@ -55,8 +55,8 @@ async function welcome() {
   fill(box, h("section", { class: "card welcome", "aria-labelledby": "welcome-h" },
     h("h2", { id: "welcome-h" }, "Train your first model"),
     h("p", { class: "muted" }, examples.length ? "Pick an example. You see the data and the settings next, and one more click starts the training on this machine." : "Bring a file with examples of what the model should do."),
-    h("div", { class: "choices" }, examples.slice(0, 6).map((one, i) => h("a", { class: `choice-link${i === 0 ? " first" : ""}`, href: `/new?example=${encodeURIComponent(one.id ?? one.name)}` },
-      h("strong", null, one.title ?? one.name), h("span", null, one.description ?? ""), h("span", { class: "small" }, [one.rows ? several(one.rows, "row") : "", one.seconds ? `about ${duration(one.seconds)}` : ""].filter(Boolean).join(" · "))))),
+    h("div", { class: "choices" }, examples.slice(0, 6).map((one, i) => h("a", { class: `choice-link${i === 0 ? " first" : ""}`, href: `/new?example=${encodeURIComponent(one.name)}` },
+      h("strong", null, one.title.split(":")[0]), h("span", null, short(one.summary, 130)), h("span", { class: "small" }, `${taskWords(one.task)} · ${several(one.rows, "row")}`)))),
     h("p", { class: "actions" }, h("a", { class: "button", href: "/data" }, "Use my own data"))));
   box.hidden = false;
 }
@@ -71,11 +71,14 @@ async function machine() {
 }
 
 function machineFacts(system) {
-  const space = (name, one) => one?.total_bytes && [name, h("span", null, bar(1 - one.free_bytes / one.total_bytes, one.free_bytes / one.total_bytes < 0.1 ? "full" : "soft"),
-    h("span", { class: "small muted block" }, `${bytes(one.free_bytes)} free of ${bytes(one.total_bytes)}`))];
-  return facts([space("Disk", system.disk), space("Memory", system.memory),
-    ["Trains on", (system.devices ?? []).map((one) => one.name ?? one).join(", ")],
-    ["Answers", system.engine?.state ?? system.engine?.status], ["Version", system.version]].filter(Boolean));
+  const space = (name, total, free) => total && [name, h("span", null, bar(1 - free / total, free / total < 0.1 ? "full" : "soft"),
+    h("span", { class: "small muted block" }, `${bytes(free)} free of ${bytes(total)}`))];
+  const engine = { ready: "ready to answer", starting: "starting", pausing: "down; starts again by itself" };
+  return facts([space("Disk", system.disk.total_bytes, system.disk.free_bytes), space("Memory", system.memory.total_bytes, system.memory.available_bytes),
+    ["Trains on", system.devices.map((one) => one.title).join(", ")],
+    ["Engine", engine[system.parts.engine] ?? system.parts.engine],
+    ["Workers", system.parts.supervisor ? "" : "not working: see the server's log"],
+    ["Version", `Luthier ${system.version}`]].filter(Boolean));
 }
 
 async function models() {

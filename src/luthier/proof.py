@@ -11,6 +11,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec
 from luthier.data.samples import Sample
+from luthier.evaluate.answers_file import AnswersFile, answer_row
 from luthier.evaluate.baselines import Majority
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
@@ -95,9 +96,12 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     judged_on, where = held_out
     spec = recipe.evaluate
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
-    ours = evaluate(
-        model, judged_on, metrics=spec.metrics, several_labels=prepared.several_labels, bootstrap=spec.bootstrap
-    )
+    several = prepared.several_labels
+    with AnswersFile(run.answers_jsonl) as answers:
+        ours = evaluate(
+            model, judged_on, metrics=spec.metrics, several_labels=several, bootstrap=spec.bootstrap,
+            keep=lambda *row: answers.add(answer_row(prepared.task, several, *row)),
+        )  # fmt: skip
     assert isinstance(recipe.train.max_length, int)
     fitted: dict[str, Predictor] = {}
     others = baseline_evaluations(

@@ -83,6 +83,8 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "invalid_recipe": "a recipe has rules of its own: docs/recipe.md",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
+    "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
     "POST /luthier/v1/endpoints": {"invalid_request": "an endpoint of an endpoint"},
 }  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier.core import clock, durable
+from luthier.core import clock, durable, durable_files
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.recipes import method_kind
 from luthier.jobs.records import Job, JobCheckpoint, Model, NewEvent, StoredFile
@@ -106,6 +106,8 @@ def _put_report(artefacts: Artefacts, place: Workplace) -> None:
         for path in (run.report_json, run.report_html, run.card):
             if path.is_file():
                 durable.write_text(temporary / path.name, place.named(path.read_text(encoding="utf-8")))
+        if run.answers_jsonl.is_file():  # it holds no path
+            durable_files.link_or_copy(run.answers_jsonl, temporary / run.answers_jsonl.name)
     artefacts.put_folder(report_artefact(place.job.id), folder)
 
 

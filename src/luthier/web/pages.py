@@ -50,10 +50,11 @@ PAGES = (
     Page("/runs", "runs", "Runs", "runs"),
     Page("/runs/{run}", "run", "Run", "runs", charts=True),
     Page("/new", "new", "New run", "new"),
+    Page("/compare", "compare", "Compare", "compare", charts=True),
     Page("/try", "try", "Try", "try"),
 )
 
-SECTIONS = (("home", "/", "Home"), ("runs", "/runs", "Runs"), ("try", "/try", "Try"))
+SECTIONS = (("home", "/", "Home"), ("runs", "/runs", "Runs"), ("compare", "/compare", "Compare"), ("try", "/try", "Try"))
 """The navigation: (section, address, words)."""
 
 

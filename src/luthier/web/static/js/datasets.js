@@ -2,47 +2,29 @@
 
 import { get, path, post, query, upload } from "./api.js";
 
-export const listDatasets = (after, limit = 50, q) => get(`/luthier/v1/datasets${query({ after, limit, q })}`);
-export const versionsOf = async (id) => (await get(path`/luthier/v1/datasets/${id}/versions`)).data;
-export const versionNumber = (version) => version.version ?? version.number;
+export const listDatasets = (after, limit = 50) => get(`/luthier/v1/datasets${query({ after, limit })}`);
+export const versionsOf = async (id) => (await get(path`/luthier/v1/datasets/${id}/versions?limit=50`)).data;
 
-/** The newest version of a data set. */
-export async function newest(id) {
-  const all = await versionsOf(id);
-  return all.reduce((best, one) => (!best || versionNumber(one) > versionNumber(best) ? one : best), null);
-}
-
-/** A name that is free: "support", else "support 2", ... */
-export function freeName(wanted, taken) {
-  const names = new Set(taken);
-  if (!names.has(wanted)) return wanted;
-  let i = 2;
-  while (names.has(`${wanted} ${i}`)) i += 1;
-  return `${wanted} ${i}`;
-}
-
-const plainName = (filename) => filename.replace(/\.(jsonl|json|csv|tsv|parquet|txt|conll)(\.(gz|zst))?$/i, "").slice(0, 60) || "data";
-
-/** Send a file and make a data set of it. */
+/** Send a file and make a data set of it, called as the file is. */
 export async function fromFile(file, onProgress, signal) {
   const stored = await upload(file, "fine-tune", onProgress, signal);
-  return named(plainName(file.name), { file_id: stored.id });
-}
-
-/** Make a data set called `name`, or with a number behind it where that is taken. */
-export async function named(name, source) {
-  for (let i = 1; ; i += 1) {
-    try {
-      return await post("/luthier/v1/datasets", { name: i === 1 ? name : `${name} ${i}`, ...source });
-    } catch (error) {
-      if (error.status !== 409 || i > 20) throw error;
-    }
-  }
+  return post("/luthier/v1/datasets", { file_id: stored.id });
 }
 
 /** The data set of a shipped example: the one that is there, or a new one. */
 export async function fromExample(example) {
-  const name = example.title.split(":")[0];
-  const there = (await listDatasets(null, 100)).data.find((one) => one.name === name);
-  return there ?? named(name, { example: example.name });
+  const there = (await listDatasets(null, 100)).data.find((one) => one.latest.version === 1 && one.latest.origin.kind === "example" && one.latest.origin.example === example.name);
+  return there ?? post("/luthier/v1/datasets", { example: example.name });
+}
+
+const CHECK_SECONDS = 1.2;
+
+/** The check of a version, once it is done; throws what made it fail. */
+export async function checked(id, version, signal) {
+  for (;;) {
+    const found = await get(path`/luthier/v1/datasets/${id}/versions/${version}/check`, { signal });
+    if (found.status === "done") return found.report;
+    if (found.status === "failed") throw Object.assign(new Error(found.error?.message ?? "The check failed."), { status: 400, code: found.error?.code });
+    await new Promise((resolve) => setTimeout(resolve, 1000 * CHECK_SECONDS));
+  }
 }

@@ -30,9 +30,9 @@ export async function addToDataset(row) {
       const whole = row.messages ? { messages: [...row.messages.slice(0, -1), { role: "assistant", content: right }] }
         : row.prompt !== undefined ? { prompt: row.prompt, completion: right } : { text: row.text, label: right };
       const set = sets.find((one) => one.id === which.value);
-      const made = await post(path`/luthier/v1/datasets/${set.id}/versions`, { base: set.latest_version ?? set.version ?? set.versions, fixes: [{ kind: "add_rows", rows: [whole] }] });
+      const made = await post(path`/luthier/v1/datasets/${set.id}/versions`, { base: set.latest.version, fixes: [{ kind: "add_rows", rows: [whole] }] });
       close();
-      toast(`Added to ${set.name}, version ${made.number ?? made.version}.`, "good");
+      toast(`Added to ${set.name}, version ${made.version}.`, "good");
     });
   } }, h("p", { class: "bubble user" }, question), field("The right answer", answer), field("Data set", which), h("div", { class: "actions end" }, h("button", { class: "button primary" }, "Add"))));
   answer.focus();

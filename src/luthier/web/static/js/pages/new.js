@@ -1,7 +1,7 @@
 // New run: a few choices become a recipe, which the server checks, forecasts and writes down while they are made.
 
 import { ApiError, get, maybe, path, post } from "../api.js";
-import { fromExample, fromFile, listDatasets, newest, versionNumber, versionsOf } from "../datasets.js";
+import { checked, fromExample, fromFile, listDatasets, versionsOf } from "../datasets.js";
 import { byId, debounced, fill, h } from "../dom.js";
 import { bytes, count, duration, several } from "../format.js";
 import { allModels, shortName } from "../models.js";
@@ -32,7 +32,7 @@ function recipe() {
 }
 
 const suffix = () => text("name").replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 40) || undefined;
-const metadata = () => Object.fromEntries(Object.entries({ name: text("name"), dataset: state.dataset?.id, dataset_name: state.dataset?.name, dataset_version: state.version ? String(versionNumber(state.version)) : "" }).filter(([, value]) => value));
+const metadata = () => Object.fromEntries(Object.entries({ name: text("name"), dataset: state.dataset?.id, dataset_name: state.dataset?.name, dataset_version: state.version ? String(state.version.version) : "" }).filter(([, value]) => value));
 
 function choice(group, value, title, words, checked, onchange, more) {
   return h("label", { class: "choice" }, h("input", { type: "radio", name: group, value, checked, onchange: () => {
@@ -112,8 +112,8 @@ async function drawData() {
 async function drawFacts(box) {
   const version = state.version;
   const all = await versionsOf(state.dataset.id);
-  fill(box, all.length > 1 ? field("Version", select(all.map((one) => [String(versionNumber(one)), `Version ${versionNumber(one)}: ${several(one.rows, "row")}`]), String(versionNumber(version)), (number) => {
-    state.version = all.find((one) => String(versionNumber(one)) === number);
+  fill(box, all.length > 1 ? field("Version", select(all.map((one) => [String(one.version), `Version ${one.version}: ${several(one.rows, "row")}`]), String(version.version), (number) => {
+    state.version = all.find((one) => String(one.version) === number);
     check();
     changed();
     drawData();
@@ -140,7 +140,7 @@ async function check() {
   state.checked = null;
   drawFindings();
   try {
-    const report = await get(path`/luthier/v1/datasets/${dataset.id}/versions/${versionNumber(version)}/check`);
+    const report = await checked(dataset.id, version.version);
     if (version === state.version) state.checked = report;
   } catch (error) {
     if (version === state.version) state.checked = error;
@@ -150,7 +150,7 @@ async function check() {
 
 async function pick(dataset) {
   state.dataset = dataset;
-  state.version = dataset ? await newest(dataset.id) : null;
+  state.version = dataset?.latest ?? null;
   if (state.version) {
     if (state.version.task) state.task = state.version.task;
     if (!text("name")) byId("name").placeholder = dataset.name;

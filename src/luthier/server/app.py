@@ -22,28 +22,19 @@ from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
 from luthier.server.luthier_api import (
-<<<<<<< HEAD
-    check,
-    curves,
-    endpoints,
-    examples,
-=======
     answers,
     check,
     compare,
     curves,
     endpoints,
->>>>>>> jobs
+    examples,
     jobs,
     keys,
     predict,
     recipes,
     reports,
-<<<<<<< HEAD
     session,
     system,
-=======
->>>>>>> jobs
 )
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (

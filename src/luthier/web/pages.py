@@ -47,6 +47,8 @@ class Page:
 
 PAGES = (
     Page("/", "home", "Home", "home"),
+    Page("/data", "data", "Data", "data"),
+    Page("/data/{dataset}", "dataset", "Data set", "data"),
     Page("/runs", "runs", "Runs", "runs"),
     Page("/runs/{run}", "run", "Run", "runs", charts=True),
     Page("/new", "new", "New run", "new"),
@@ -54,7 +56,7 @@ PAGES = (
     Page("/try", "try", "Try", "try"),
 )
 
-SECTIONS = (("home", "/", "Home"), ("runs", "/runs", "Runs"), ("compare", "/compare", "Compare"), ("try", "/try", "Try"))
+SECTIONS = (("home", "/", "Home"), ("data", "/data", "Data"), ("runs", "/runs", "Runs"), ("compare", "/compare", "Compare"), ("try", "/try", "Try"))
 """The navigation: (section, address, words)."""
 
 

@@ -54,9 +54,19 @@ PAGES = (
     Page("/new", "new", "New run", "new"),
     Page("/compare", "compare", "Compare", "compare", charts=True),
     Page("/try", "try", "Try", "try"),
+    Page("/models", "models", "Models and endpoints", "models", charts=True),
+    Page("/settings", "settings", "Settings", "settings"),
 )
 
-SECTIONS = (("home", "/", "Home"), ("data", "/data", "Data"), ("runs", "/runs", "Runs"), ("compare", "/compare", "Compare"), ("try", "/try", "Try"))
+SECTIONS = (
+    ("home", "/", "Home"),
+    ("data", "/data", "Data"),
+    ("runs", "/runs", "Runs"),
+    ("compare", "/compare", "Compare"),
+    ("try", "/try", "Try"),
+    ("models", "/models", "Models"),
+    ("settings", "/settings", "Settings"),
+)
 """The navigation: (section, address, words)."""
 
 

@@ -78,7 +78,8 @@ def _handler(page: Page) -> Callable[[Request], Awaitable[Response]]:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303, headers=PAGE_HEADERS)
         template = environment().get_template(f"pages/{page.name}.html")
-        text = template.render(page=page, csrf=visitor.csrf, role=visitor.role, sections=SECTIONS, **_common(page.charts))
+        known = {"csrf": visitor.csrf, "role": visitor.role, "sections": SECTIONS}
+        text = template.render(page=page, **known, **_common(page.charts))
         return HTMLResponse(text, headers=PAGE_HEADERS)
 
     show.__name__ = f"page_{page.name}"

@@ -5,11 +5,11 @@ import { failed, loading } from "./ui.js";
 
 /** A table with a caption. columns: [{name, cell(row), number, words, head}]; `head` marks the cell that names its row. */
 export function table(caption, columns, rows, { rowProps, look = "", visible = false } = {}) {
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, h("table", { class: look },
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, h("table", { class: `stacks ${look ?? ""}` },
     h("caption", { class: visible ? "" : "unseen" }, caption),
     h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col", class: column.number ? "n" : "" }, column.name)))),
     h("tbody", null, rows.map((row, i) => h("tr", rowProps?.(row, i), columns.map((column) =>
-      add(h(column.head ? "th" : "td", { scope: column.head ? "row" : null, class: column.number ? "n" : column.words ? "words" : "" }), column.cell(row, i))))))));
+      add(h(column.head ? "th" : "td", { scope: column.head ? "row" : null, class: column.number ? "n" : column.words ? "words" : "", "data-label": column.label ?? (typeof column.name === "string" ? column.name : "") }), column.cell(row, i))))))));
 }
 
 /**

@@ -21,7 +21,18 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, endpoints, examples, jobs, keys, predict, reports, session, system
+from luthier.server.luthier_api import (
+    check,
+    datasets,
+    endpoints,
+    examples,
+    jobs,
+    keys,
+    predict,
+    reports,
+    session,
+    system,
+)
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -63,6 +74,7 @@ ROUTERS = (
     session.router,
     system.router,
     examples.router,
+    datasets.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 

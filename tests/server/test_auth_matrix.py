@@ -16,7 +16,7 @@ from wire import Wire
 
 from luthier.core import clock
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Endpoint, Job, NewEvent, StoredFile, Upload
+from luthier.jobs.records import Dataset, DatasetVersion, Endpoint, Job, NewEvent, StoredFile, Upload
 from luthier.server.auth import open_to_all_paths, require, routes_of
 
 TABLE = Path(__file__).with_name("auth_matrix.txt")
@@ -172,9 +172,16 @@ def belongings(crowd: Crowd) -> dict[str, str]:
     )  # fmt: skip
     store.jobs.create(job, [NewEvent("created", "Created")])
     endpoint = store.endpoints.create(Endpoint(new_id("ep_"), project, new_id("e"), "luthier-nano", "stopped", 60, now))
+    dataset = Dataset(new_id("ds_"), project, new_id("d"), 10, now)
+    origin = {"kind": "file", "filename": "a.jsonl"}
+    store.datasets.create(
+        dataset, DatasetVersion(dataset.id, 10, file_id, None, "jsonl", "", 1, size, digest, ["a"], origin, now)
+    )
     [key] = [key for key in store.keys.list(project) if key.name == "admin"]
     return {
         "file_id": file_id,
+        "dataset_id": dataset.id,
+        "version": "10",
         "upload_id": upload.id,
         "job_id": job.id,
         "endpoint_id": endpoint.id,
@@ -227,6 +234,7 @@ def test_a_thing_of_another_project_looks_like_one_that_never_was(crowd: Crowd, 
         ("/v1/fine_tuning/jobs", {"model": "{model}", "training_file": "{file_id}"}),
         ("/luthier/v1/jobs", {"recipe": {"model": "luthier-nano", "data": {"train": "{file_id}"}}}),
         ("/luthier/v1/check", {"file": "{file_id}"}),
+        ("/luthier/v1/datasets", {"file_id": "{file_id}"}),
         ("/v1/chat/completions", {"model": "{model}", "messages": [{"role": "user", "content": "x"}]}),
         ("/v1/chat/completions", {"model": "{checkpoint}", "messages": [{"role": "user", "content": "x"}]}),
         ("/v1/completions", {"model": "{model}", "prompt": "x"}),

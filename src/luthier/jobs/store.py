@@ -14,7 +14,11 @@ from luthier.core import clock as real_clock
 from luthier.jobs.database import Database
 from luthier.jobs.job_rows import JobChanges
 from luthier.jobs.leases import Leases
+<<<<<<< HEAD
 from luthier.jobs.store_curves import CurveStore
+=======
+from luthier.jobs.store_datasets import DatasetStore
+>>>>>>> datasets
 from luthier.jobs.store_endpoints import EndpointStore
 from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
@@ -35,6 +39,7 @@ class Store:
         self.sessions = SessionStore(database, clock)
         self.keys = KeyStore(database, clock, self.sessions.key_revoked)
         self.files = FileStore(database)
+        self.datasets = DatasetStore(database)
         self.uploads = UploadStore(database, clock)
         self.jobs = JobStore(self.changes)
         self.curves = CurveStore(self.changes)

@@ -271,7 +271,7 @@ dataset_versions = Table(
     _reference("dataset_id", "datasets.id"),
     _integer("version"),
     _text("file_id"),
-    _text("filename"),
+    _text("test_file_id", optional=True),
     _text("format"),
     _text("task"),
     _integer("rows"),
@@ -282,6 +282,7 @@ dataset_versions = Table(
     _integer("created_at"),
     UniqueConstraint("dataset_id", "version"),
     Index(None, "file_id"),
+    Index(None, "test_file_id"),
 )
 
 exports = Table(

@@ -26,6 +26,7 @@ from luthier.server.luthier_api import (
     check,
     compare,
     curves,
+    datasets,
     endpoints,
     examples,
     jobs,
@@ -81,6 +82,7 @@ ROUTERS = (
     session.router,
     system.router,
     examples.router,
+    datasets.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 

@@ -49,14 +49,16 @@ def upgrade() -> None:
     op.create_index("ix_datasets_project_id_number", "datasets", ["project_id", "number"], unique=False)
     op.create_table(
         "dataset_versions",
-        _number(), _text("dataset_id"), _integer("version"), _text("file_id"), _text("filename"), _text("format"),
-        _text("task"), _integer("rows"), _integer("bytes"), _text("sha256"), _text("columns"), _text("origin"),
+        _number(), _text("dataset_id"), _integer("version"), _text("file_id"), _text("test_file_id", optional=True),
+        _text("format"), _text("task"), _integer("rows"), _integer("bytes"), _text("sha256"), _text("columns"),
+        _text("origin"),
         _integer("created_at"),
         sa.ForeignKeyConstraint(["dataset_id"], ["datasets.id"], name="fk_dataset_versions_dataset_id"),
         sa.PrimaryKeyConstraint("number", name="pk_dataset_versions"),
         sa.UniqueConstraint("dataset_id", "version", name="uq_dataset_versions_dataset_id_version"),
     )  # fmt: skip
     op.create_index("ix_dataset_versions_file_id", "dataset_versions", ["file_id"], unique=False)
+    op.create_index("ix_dataset_versions_test_file_id", "dataset_versions", ["test_file_id"], unique=False)
     op.create_table(
         "exports",
         _number(), _text("id"), _text("project_id"), _text("model"), _text("options"), _text("status"),

@@ -14,11 +14,8 @@ from luthier.core import clock as real_clock
 from luthier.jobs.database import Database
 from luthier.jobs.job_rows import JobChanges
 from luthier.jobs.leases import Leases
-<<<<<<< HEAD
 from luthier.jobs.store_curves import CurveStore
-=======
 from luthier.jobs.store_datasets import DatasetStore
->>>>>>> datasets
 from luthier.jobs.store_endpoints import EndpointStore
 from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
+import openai
 import uvicorn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "server"))
@@ -62,6 +64,14 @@ class Site(Wire):
         self._server.should_exit = True
         self._thread.join(PATIENCE)
         self.store.close()
+
+    def http_post(self, path: str, body: Any) -> httpx.Response:
+        """Ask the running server."""
+        return httpx.post(self.base_url + path, json=body, headers={"authorization": f"Bearer {self.secret}"}, timeout=PATIENCE)
+
+    def client(self, *_: Any) -> openai.OpenAI:  # type: ignore[override]
+        """OpenAI's client on the running server."""
+        return openai.OpenAI(api_key=self.secret, base_url=f"{self.base_url}/v1", max_retries=0)
 
     def job(self, *, events: Sequence[NewEvent] = (), **fields: Any) -> Job:
         """Put a job into the store as it is given."""

@@ -188,6 +188,7 @@ function soon() {
 }
 
 async function recipe() {
+  if (role === "read") return code(JSON.stringify(job.recipe, null, 2), "Recipe"); // writing it down anew is a POST
   const found = await post("/luthier/v1/recipes", { recipe: job.recipe, suffix: job.user_provided_suffix ?? undefined });
   return tabs("The run as", [["Recipe", code(found.yaml, "Recipe")], ["Python", code(found.python, "Python")], ["Command", code(found.command, "Command line")], ["curl", code(found.curl, "curl")]]);
 }

@@ -83,6 +83,10 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "invalid_recipe": "a recipe has rules of its own: docs/recipe.md",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/jobs/{job_id}/extend": {
+        "job_status": "only what has succeeded is extended", "invalid_value": "epochs that it has had count too",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
     "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},

@@ -11,6 +11,7 @@ from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.recipes import method_kind
 from luthier.jobs.records import Job, JobCheckpoint, Model, NewEvent, StoredFile
 from luthier.jobs.result_file import result_csv
+from luthier.jobs.run_state import gather_state, state_artefact
 from luthier.jobs.tuned_names import (
     checkpoint_artefact,
     checkpoint_id,
@@ -58,18 +59,19 @@ def publish(artefacts: Artefacts, place: Workplace, result: dict[str, Any], orga
         measured = _measured(evaluations.get(step, {}), step, metrics)
         checkpoints.append(JobCheckpoint(checkpoint_id(job.id, step), job.id, step, called, measured, now))
     _put_report(artefacts, place)
+    state = _put_state(artefacts, place)
     file = _put_result_file(artefacts, job, result_csv(metrics), now)
     events = [
         NewEvent("model", "New fine-tuned model created", data={"model": name}),
         NewEvent("succeeded", "The job has successfully completed"),
     ]
-    told = {key: result[key] for key in ("metrics", "verdict", "warnings")}
+    told = {key: result.get(key) for key in ("metrics", "verdict", "warnings", "trained_epochs")}
     fields = {
         "fine_tuned_model": name,
         "trained_tokens": result["trained_tokens"],
         "step": result["steps"],
         "task": result["task"],
-        "result": {**job.result, **told, "report": report_artefact(job.id)},
+        "result": {**job.result, **told, "report": report_artefact(job.id), "state": state},
     }
     return Published(models, checkpoints, [file], events, fields)
 
@@ -81,6 +83,7 @@ def unpublish(artefacts: Artefacts, job_id: str, published: Published) -> None:
     for file in published.files:
         artefacts.delete(file.artefact)
     artefacts.delete_folder(report_artefact(job_id))
+    artefacts.delete_folder(state_artefact(job_id))
 
 
 def _measured(evaluation: dict[str, Any], step: int, metrics: list[dict[str, Any]]) -> dict[str, float]:
@@ -109,6 +112,15 @@ def _put_report(artefacts: Artefacts, place: Workplace) -> None:
         if run.answers_jsonl.is_file():  # it holds no path
             durable_files.link_or_copy(run.answers_jsonl, temporary / run.answers_jsonl.name)
     artefacts.put_folder(report_artefact(place.job.id), folder)
+
+
+def _put_state(artefacts: Artefacts, place: Workplace) -> bool:
+    """Whether the run can be trained further from its last checkpoint."""
+    folder = place.path / "state"
+    if not gather_state(place.run, folder):
+        return False
+    artefacts.put_folder(state_artefact(place.job.id), folder)
+    return True
 
 
 def _put_result_file(artefacts: Artefacts, job: Job, data: bytes, now: int) -> StoredFile:

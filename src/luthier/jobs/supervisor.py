@@ -22,6 +22,7 @@ from luthier.jobs.patience import Patience
 from luthier.jobs.queue import Queue
 from luthier.jobs.recipes import worker_recipe
 from luthier.jobs.records import TERMINAL, Claim, Job, JobEvent, NewEvent
+from luthier.jobs.run_state import state_artefact
 from luthier.jobs.running import Lost, RunningJob
 from luthier.jobs.store import Store
 from luthier.jobs.worker_wire import Assignment
@@ -189,8 +190,15 @@ class Supervisor:
         recipe = worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller())
         return Assignment(
             job.id, claim.fence, recipe, str(place.run.path), str(place.lock), str(place.scratch), digests, parent,
-            self.patience.save, memory_bytes=self.memory_bytes, nice=self.nice,
+            self.patience.save, memory_bytes=self.memory_bytes, nice=self.nice, state=self._state(job),
         )  # fmt: skip
+
+    def _state(self, job: Job) -> str | None:
+        """The folder of the run that a job trains further."""
+        origin = job.result.get("origin") or {}
+        if origin.get("continues") != "state":
+            return None
+        return str(self.artefacts.folder(state_artefact(origin["job"])))
 
     def _base(self, name: str) -> str:
         """A base's catalogue name, or its folder among those that the operator installed."""

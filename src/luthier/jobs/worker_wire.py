@@ -30,6 +30,7 @@ class Assignment:
         lock: the file that the worker locks, so that a run has one worker.
         files: sha256 by path of what is learned from.
         parent: folder of the tuned model whose training goes on.
+        state: folder of the finished run (`run_state`) that is trained further, from its last checkpoint.
         scratch: a folder for what only this job needs.
         memory_bytes: most address space of the worker; 0: no limit.
         nice: how far the worker stands back, so that answers and polls go first.
@@ -47,6 +48,7 @@ class Assignment:
     epoch_models: int = 3
     memory_bytes: int = 0
     nice: int = 10
+    state: str | None = None
 
     def to_line(self) -> bytes:
         """The assignment as one line."""

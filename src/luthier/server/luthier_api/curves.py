@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
 
 from luthier.jobs.records import Identity, Job, JobEvent
-from luthier.jobs.store_curves import Curve
+from luthier.jobs.store_curves import Curve, thinned
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.openai.answers import ERRORS, After, Id, PageShape, Shape, json_response, list_of
@@ -24,6 +25,8 @@ STEP_COLUMNS = (
 EVALUATION_COLUMNS = (
     "step", "created_at", "train_loss", "valid_loss", "valid_metric", "valid_mean_token_accuracy",
 )  # fmt: skip
+
+_MOST_ORIGINS = 10
 
 Column = list[float | None]
 
@@ -118,7 +121,24 @@ async def job_samples(
 def _metrics(state: AppState, caller: Identity, job_id: str, after: int, points: int) -> dict[str, Any]:
     job = find_job(state, caller, job_id)
     curve = state.store.curves.curve(caller.project_id, job.id, after=after, most=points)
+    if not after:
+        curve = _with_origins(state, caller, job, curve, points)
     return {"object": "job.metrics", "job_id": job.id, **_place(job), **_columns(curve)}
+
+
+def _with_origins(state: AppState, caller: Identity, job: Job, curve: Curve, points: int) -> Curve:
+    """The curve with that of the job which it goes on from in front of it, where the steps are counted on."""
+    for _ in range(_MOST_ORIGINS):
+        origin = job.result.get("origin") or {}
+        if origin.get("continues") != "state":
+            break
+        job = find_job(state, caller, origin["job"])
+        before = state.store.curves.curve(caller.project_id, job.id, most=points)
+        curve = replace(
+            curve, steps=[*before.steps, *curve.steps], evaluations=[*before.evaluations, *curve.evaluations],
+            measured=before.measured + curve.measured,
+        )  # fmt: skip
+    return replace(curve, steps=thinned(curve.steps, points))
 
 
 def _place(job: Job) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import { get, maybe } from "./api.js";
 
 let known = null;
 
-/** {base: [], tuned: [], checkpoints: [], endpoints: []} of {id, kind, base}. Asked for once. */
+/** {base: [], tuned: [], checkpoints: []} of {id, kind, base}. Asked for once. */
 export function allModels() {
   known ??= ask().catch((error) => {
     known = null;
@@ -14,21 +14,28 @@ export function allModels() {
 }
 
 async function ask() {
-  const [models, catalogue, endpoints] = await Promise.all([get("/v1/models"), maybe("/luthier/v1/catalogue"), get("/luthier/v1/endpoints")]);
+  const [models, catalogue] = await Promise.all([get("/v1/models"), maybe("/luthier/v1/catalogue")]);
   const kinds = new Map((catalogue?.data ?? []).map((one) => [one.name ?? one.id, one.kind]));
   const kindOf = (base) => kinds.get(base) ?? (base === "minilm" ? "encoder" : "generative");
-  const found = { base: [], tuned: [], checkpoints: [], endpoints: [] };
-  const byName = new Map();
+  const found = { base: [], tuned: [], checkpoints: [] };
   for (const { id, created } of models.data) {
     const base = id.startsWith("ft:") ? id.split(":")[1] : id;
     const one = { id, base, kind: id.startsWith("assistant:") ? "generative" : kindOf(base), created };
-    byName.set(id, one);
     if (!id.startsWith("ft:")) found.base.push(one);
     else if (id.includes(":ckpt-step-")) found.checkpoints.push(one);
     else found.tuned.push(one);
   }
-  for (const one of endpoints.data) if (one.state === "running") found.endpoints.push({ ...byName.get(one.model), id: one.name, kind: byName.get(one.model)?.kind ?? "generative" });
   return found;
+}
+
+/** The running endpoints like models. An engine that is just starting makes this slow, so nothing should wait for it. */
+export async function runningEndpoints() {
+  const [models, endpoints] = await Promise.all([allModels(), get("/luthier/v1/endpoints")]);
+  const every = [...models.base, ...models.tuned, ...models.checkpoints];
+  return endpoints.data.filter((one) => one.state === "running").map((one) => {
+    const model = every.find((other) => other.id === one.model);
+    return { ...model, id: one.name, kind: model?.kind ?? "generative" };
+  });
 }
 
 /** A tuned model's name in short: its suffix and the end of its id. */

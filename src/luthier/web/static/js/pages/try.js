@@ -3,11 +3,12 @@
 import { judge, judged, write } from "../answers.js";
 import { byId, fill, h } from "../dom.js";
 import { duration, number } from "../format.js";
-import { allModels, shortName } from "../models.js";
+import { allModels, runningEndpoints, shortName } from "../models.js";
 import { addToDataset } from "../teach.js";
 import { copyButton, empty, failed, toast } from "../ui.js";
 
 const MOST = 4;
+const ENDPOINT_MS = 700;
 const columns = [];
 let models = null;
 let stopper = null;
@@ -122,7 +123,12 @@ function remember() {
 
 async function begin() {
   try {
-    models = await allModels();
+    models = { endpoints: [], ...await allModels() };
+    const asked = runningEndpoints().then((found) => {
+      models.endpoints = found;
+      for (const column of columns) column.element.querySelector("select")?.replaceWith(picker(column));
+    }).catch((error) => console.debug(error));
+    await Promise.race([asked, new Promise((resolve) => setTimeout(resolve, ENDPOINT_MS))]);
   } catch (error) {
     fill(byId("models"), failed(error, begin));
     return;

@@ -15,7 +15,7 @@ export function allModels() {
 
 async function ask() {
   const [models, catalogue] = await Promise.all([get("/v1/models"), maybe("/luthier/v1/catalogue")]);
-  const kinds = new Map((catalogue?.data ?? []).map((one) => [one.name ?? one.id, one.kind]));
+  const kinds = new Map((catalogue?.data ?? []).map((one) => [one.name, one.kind]));
   const kindOf = (base) => kinds.get(base) ?? (base === "minilm" ? "encoder" : "generative");
   const found = { base: [], tuned: [], checkpoints: [] };
   for (const { id, created } of models.data) {

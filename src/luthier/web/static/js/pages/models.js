@@ -89,9 +89,9 @@ async function catalogue() {
     { name: "Learns to", words: true, cell: (one) => (one.tasks ?? []).map((task) => taskWords(task).toLowerCase()).join(", ") },
     { name: "Weights", number: true, cell: (one) => (one.parameters ? `${(one.parameters / 1e6).toFixed(1)} M` : "–") },
     { name: "Reads", number: true, cell: (one) => (one.context ? `${count(one.context)} tokens` : "–") },
-    { name: "Licence", cell: (one) => one.licence ?? one.license ?? "–" },
-    { name: "Here", cell: (one) => (one.here ?? one.installed ?? one.available ? tag("yes", "good") : tag("not yet", "even")) },
-    { name: h("span", { class: "unseen" }, "Actions"), cell: (one) => (one.kind === "generative" && (one.here ?? one.installed ?? one.available) ? tryLink(one.name) : null) },
+    { name: "Licence", cell: (one) => one.licence ?? "not known" },
+    { name: "Here", cell: (one) => (one.here ? [tag("yes", "good"), one.bytes ? h("span", { class: "muted small block" }, bytes(one.bytes)) : null] : [tag("not yet", "even"), one.install ? h("code", { class: "small block" }, one.install) : null]) },
+    { name: h("span", { class: "unseen" }, "Actions"), cell: (one) => (one.kind === "generative" && one.here ? tryLink(one.name) : null) },
   ], found.data);
 }
 

@@ -34,8 +34,8 @@ function recipe() {
 const suffix = () => text("name").replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 40) || undefined;
 const metadata = () => Object.fromEntries(Object.entries({ name: text("name"), dataset: state.dataset?.id, dataset_name: state.dataset?.name, dataset_version: state.version ? String(state.version.version) : "" }).filter(([, value]) => value));
 
-function choice(group, value, title, words, checked, onchange, more) {
-  return h("label", { class: "choice" }, h("input", { type: "radio", name: group, value, checked, onchange: () => {
+function choice(group, value, title, words, checked, onchange, more, disabled = false) {
+  return h("label", { class: "choice" }, h("input", { type: "radio", name: group, value, checked, disabled, onchange: () => {
     onchange(value);
     changed();
   } }), h("strong", null, title, more ? [" ", more] : null), h("span", null, words));
@@ -52,17 +52,17 @@ function drawTasks() {
 }
 
 function drawModels() {
-  const fits = state.catalogue.filter((one) => !state.task || (one.tasks ?? []).includes(state.task));
-  const first = fits.find((one) => one.installed ?? one.here ?? one.available ?? true);
+  const fits = state.catalogue.filter((one) => !state.task || one.tasks.includes(state.task));
+  const first = fits.find((one) => one.here);
   const auto = choice("model", "auto", "Choose for me", first ? `Takes ${first.title ?? first.name}: it can learn this task and is here.` : "No model here can learn this task yet.", state.model === "auto", (value) => { state.model = value; drawMethods(); }, tag("recommended", "good"));
-  const bases = fits.slice(0, 12).map((one) => choice("model", one.name ?? one.id, one.title ?? one.name, [one.parameters ? `${(one.parameters / 1e6).toFixed(0)} M weights` : "", one.context ? `reads ${count(one.context)} tokens` : "", one.licence ?? one.license ?? ""].filter(Boolean).join(" · "), state.model === (one.name ?? one.id), (value) => { state.model = value; drawMethods(); }));
-  const names = new Set(fits.map((one) => one.name ?? one.id));
+  const bases = fits.slice(0, 12).map((one) => choice("model", one.name, one.title, [one.parameters ? `${(one.parameters / 1e6).toFixed(0)} M weights` : "", one.context ? `reads ${count(one.context)} tokens` : "", one.licence ?? "", one.here ? "" : `not here yet${one.install ? `: ${one.install}` : ""}`].filter(Boolean).join(" · "), state.model === one.name, (value) => { state.model = value; drawMethods(); }, null, !one.here));
+  const names = new Set(fits.map((one) => one.name));
   const tuned = state.tuned.filter((one) => names.has(one.base)).slice(0, 4).map((one) => choice("model", one.id, `Go on from ${shortName(one.id)}`, "A model that you tuned before", state.model === one.id, (value) => { state.model = value; }));
   fill(byId("model"), auto, bases, tuned);
 }
 
 function drawMethods() {
-  const entry = state.catalogue.find((one) => (one.name ?? one.id) === state.model) ?? state.catalogue.find((one) => (one.tasks ?? []).includes(state.task));
+  const entry = state.catalogue.find((one) => one.name === state.model) ?? state.catalogue.find((one) => one.tasks.includes(state.task));
   const best = (entry?.parameters ?? 0) > SMALL ? "lora" : "full";
   if (!state.picked) state.method = best;
   const writes = ["chat", "complete"].includes(state.task);
@@ -173,9 +173,7 @@ const settle = debounced(async () => {
     fill(byId("problem"));
     byId("start").disabled = false;
     fill(byId("texts"), tabs("The run as", [["Recipe", code(found.yaml, "Recipe")], ["Python", code(found.python, "Python")], ["Command", code(found.command, "Command line")], ["curl", code(found.curl, "curl")]], { picked: state.tab, onPick: (number) => { state.tab = number; } }));
-    const chosen = found.auto.filter((one) => one.reason);
-    byId("chosen-card").hidden = chosen.length === 0;
-    fill(byId("chosen"), h("dl", null, chosen.slice(0, 12).map((one) => [h("dt", null, one.key), h("dd", null, one.value !== null ? h("strong", null, String(one.value), " ") : null, h("span", { class: "small muted" }, one.reason))])));
+    chosenForYou(found.auto);
   } catch (error) {
     if (error.name === "AbortError") return;
     fill(byId("problem"), notice(error.message, "wrong"));
@@ -183,6 +181,17 @@ const settle = debounced(async () => {
   }
   forecast(body, signal);
 }, 250);
+
+/** What was left open: chosen already, with the reason, or when the run starts. */
+function chosenForYou(auto) {
+  const known = auto.filter((one) => one.value !== null);
+  const later = auto.filter((one) => one.value === null).map((one) => one.key.split(".").pop().replaceAll("_", " "));
+  byId("chosen-card").hidden = auto.length === 0;
+  fill(byId("chosen"), known.length ? h("dl", null, known.map((one) => [h("dt", null, one.key.split(".").pop().replaceAll("_", " ")), h("dd", null, h("strong", null, told(one.value), " "), h("span", { class: "small muted" }, one.reason))])) : null,
+    later.length ? h("p", { class: "muted small later" }, `When the run starts, from the data and the base: ${later.join(", ")}. The run's page tells what they became.`) : null);
+}
+
+const told = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
 
 async function forecast(body, signal) {
   const box = byId("forecast");

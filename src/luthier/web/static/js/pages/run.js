@@ -37,17 +37,17 @@ async function refresh() {
 function head() {
   document.title = `${runName(job)} · Luthier`;
   byId("title").textContent = runName(job);
-  fill(byId("subtitle"), statusTag(job.status), ` ${taskWords(job.task)} · ${job.base_model} · `, h("span", { class: "mono small" }, job.id));
+  fill(byId("subtitle"), statusTag(job.status), job.wanted ? [" ", tag(job.wanted === "pause" ? "pauses after the next checkpoint" : "stops now", "warn")] : null, ` ${taskWords(job.task)} · ${job.base_model} · `, h("span", { class: "mono small" }, job.id));
   const can = role !== "read";
   const buttons = [];
   const button = (words, work, look = "") => buttons.push(h("button", { type: "button", class: `button ${look}`, onclick: (event) => during(event.currentTarget, work) }, words));
   if (job.fine_tuned_model) buttons.push(h("a", { class: "button primary", href: `/try?model=${encodeURIComponent(job.fine_tuned_model)}` }, "Try it"));
-  if (can && isActive(job)) button("Pause", () => change("pause", "The run pauses after its next checkpoint."));
+  if (can && isActive(job) && !job.wanted) button("Pause", () => change("pause", "The run pauses after its next checkpoint."));
   if (can && job.status === "paused") button("Resume", () => change("resume", "The run goes on."), "primary");
   if (can && job.status === "succeeded") button("Train longer", extend);
   if (can) buttons.push(h("a", { class: "button", href: `/new?from=${encodeURIComponent(job.id)}` }, "Change and run again"));
   if (can && !isOver(job)) button("Cancel", cancel, "danger");
-  const key = `${job.status}${job.fine_tuned_model}`;
+  const key = `${job.status}${job.fine_tuned_model}${job.wanted}`;
   if (byId("actions").dataset.key !== key) fill(byId("actions"), buttons).dataset.key = key;
 }
 
@@ -108,6 +108,7 @@ function about() {
     ["Longest text", chosen("max_length") && chosen("max_length") !== "auto" ? `${chosen("max_length")} tokens` : ""],
     ["Seed", String(job.seed)],
     ["Data", job.metadata?.dataset ? h("a", { href: `/data/${encodeURIComponent(job.metadata.dataset)}` }, job.metadata.dataset_name ?? job.metadata.dataset) : h("span", { class: "mono small" }, job.training_file)],
+    ["Goes on from", job.origin ? h("a", { href: `/runs/${encodeURIComponent(job.origin.job)}` }, `a run of ${job.origin.epochs} epochs`) : ""],
     ["Trained tokens", job.trained_tokens ? count(job.trained_tokens) : ""],
     ["Took", job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : ""],
     ["Elsewhere", trackers()],

@@ -43,6 +43,17 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that gave a key: its token stands for the key until `expires_at`, or until the key ends."""
+
+    id: str
+    project_id: str
+    key_id: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file of a project; its bytes are the artefact `artefact`."""
 
@@ -57,6 +68,43 @@ class StoredFile:
     expires_at: int | None = None
     status: str = "processed"
     status_details: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One state of a data set, which never changes: a file, and what is known of it.
+
+    Attributes:
+        version: 1, 2, 3, ... within its data set.
+        test_file_id: rows that belong to it but that nothing learns from (of an example).
+        format: jsonl, csv, parquet, ...; `task`: what its rows plainly show, or "".
+        rows: the usable and the broken; `columns`: names, in order.
+        origin: how it came about: {kind: file | path | url | example | fixes, ...}.
+    """
+
+    dataset_id: str
+    version: int
+    file_id: str
+    test_file_id: str | None
+    format: str
+    task: str
+    rows: int
+    bytes: int
+    sha256: str
+    columns: list[str]
+    origin: dict[str, Any]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set: a name for versions of a file. `latest` is the newest version's number."""
+
+    id: str
+    project_id: str
+    name: str
+    latest: int
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)

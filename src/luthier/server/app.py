@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from luthier.core import clock
 from luthier.core.errors import LuthierError
 from luthier.server import health, metrics, openapi
 from luthier.server.auth import Authenticator, require, routes_of
@@ -25,13 +26,17 @@ from luthier.server.luthier_api import (
     check,
     compare,
     curves,
+    datasets,
     endpoints,
+    examples,
     extend,
     jobs,
     keys,
     predict,
     recipes,
     reports,
+    session,
+    system,
 )
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
@@ -76,14 +81,21 @@ ROUTERS = (
     predict.router,
     endpoints.router,
     keys.router,
+    session.router,
+    system.router,
+    examples.router,
+    datasets.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 
 STORE_THREADS = 8
 
 
-def create_app(settings: ServerSettings, *, state: AppState | None = None) -> FastAPI:
-    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked."""
+def create_app(
+    settings: ServerSettings, *, state: AppState | None = None, others: Sequence[APIRouter] = ()
+) -> FastAPI:
+    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked. `others` are served
+    too, after the API's own: the pages, which stand above this room."""
     counters = Metrics()
     app = FastAPI(
         title="Luthier",
@@ -97,7 +109,8 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.state.settings = settings
     app.state.luthier = state
     app.state.metrics = counters
-    app.state.authenticator = Authenticator(lambda: app.state.luthier.store.keys)
+    app.state.began = clock.monotonic()
+    app.state.authenticator = Authenticator(lambda: app.state.luthier.store)
     app.add_middleware(
         Gate,
         settings=settings,
@@ -108,7 +121,7 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(LuthierError, _luthier_error)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *others):
         app.include_router(router)
     app.state.templates = {route.endpoint: path for route, path, _ in routes_of(app)}
     document: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.core import clock
 from luthier.core.errors import LuthierError
 from luthier.server import hosts
-from luthier.server.auth import Authenticator, refusal
+from luthier.server.auth import Authenticator
 from luthier.server.bodies import BodyReader, finish_unread
 from luthier.server.errors import ApiError, from_luthier
 from luthier.server.exchange import Exchange, begin
@@ -82,8 +82,7 @@ class Gate:
             raise ApiError(415, "Bodies must come uncompressed.", code="unsupported_content_encoding")
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise ApiError(400, "The address holds the character U+0000.", code="invalid_text")
-        exchange.identity = await self._authenticator.identify(exchange.text(b"authorization"))
-        exchange.refusal = refusal(exchange.identity, exchange.method)
+        await self._authenticator.admit(exchange)
         name = exchange.identity.key_id if exchange.identity else str((scope.get("client") or ("",))[0])
         exchange.extra.extend(self._limiter.take(name))
 

@@ -22,7 +22,9 @@ from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
 from luthier.server.luthier_api import (
+    catalogue,
     check,
+    dataset_checks,
     datasets,
     endpoints,
     examples,
@@ -75,6 +77,8 @@ ROUTERS = (
     system.router,
     examples.router,
     datasets.router,
+    dataset_checks.router,
+    catalogue.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 

@@ -145,7 +145,7 @@ def _train(
     progress = Progress()
     found = newest_checkpoint(run, identity) if resume else None
     if found is None and preflight:
-        gates = Preflight(runner, table, listener)
+        gates = Preflight(parts.gated or runner, table, listener)
         gates.run(parts.before, make_optimizer, spec.truncate)
         parts.gates(gates)
         gates.report(leak_gate(prepared.description["leaks"]))

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from luthier.deciding import decide
     from luthier.label_triage import apply_review, triage
     from luthier.learning_curve import curve
+    from luthier.searching import search
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export", "load",
-    "resume", "runs", "train", "triage",
+    "resume", "runs", "search", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "load": "luthier.api",
     "resume": "luthier.api",
     "runs": "luthier.api",
+    "search": "luthier.searching",
     "train": "luthier.api",
 }
 

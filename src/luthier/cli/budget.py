@@ -1,19 +1,5 @@
 """Times as people type them."""
 
-from __future__ import annotations
+from luthier.core.durations import seconds_of
 
-import re
-
-from luthier.core.errors import UsageError
-
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-
-
-def seconds_of(text: str) -> float:
-    """``90``, ``90s``, ``10m``, ``10min`` or ``1.5h`` in seconds; `UsageError` for anything else, and for nothing."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)?", text.strip().lower())
-    if found is None or float(found[1]) == 0:
-        raise UsageError(
-            f"this is no time: {text!r}.", remedy="Write 90s, 10m or 2h.", code="invalid_budget", param="budget"
-        )
-    return float(found[1]) * _UNITS[found[2] or ""]
+__all__ = ["seconds_of"]

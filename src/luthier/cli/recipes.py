@@ -40,6 +40,16 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return Recipe.build(settled, where=args.recipe)
 
 
+def values_of(args: argparse.Namespace) -> dict[str, Any]:
+    """The plain values that the file and the options give, which may hold searches; paths of the file count from its
+    folder, those of options from where the person stands."""
+    from luthier.searching.asked import file_values
+
+    values = file_values(args.recipe) if args.recipe else {}
+    _apply(values, args)
+    return values
+
+
 def _apply(values: dict[str, Any], args: argparse.Namespace) -> None:
     """Write the options, then --set, into plain recipe values."""
     from luthier.core.recipe_io import apply_overrides, set_key

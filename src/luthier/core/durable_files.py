@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -142,6 +143,22 @@ def private_file(path: Path) -> None:
             os.close(descriptor)
         if new:
             durable._fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock of this file, after waiting for it; the kernel lets go when the process ends, however it ends."""
+    import fcntl  # not on Windows, where nothing that locks is run
+
+    with durable.guard(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with durable.guard(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class ProcessLock:

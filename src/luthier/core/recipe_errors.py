@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,9 +13,23 @@ _BRANCHES = ("str", "auto", "int", "float", "literal")
 """Names that pydantic gives to the branches of a union; they are no recipe keys."""
 
 
+def _is_searched(problem: Mapping[str, Any]) -> bool:
+    """Whether a value is {search: ...}, or the settings of a search stand in the recipe."""
+    given = problem["input"]
+    return (isinstance(given, Mapping) and "search" in given) or list(problem["loc"]) == ["search"]
+
+
 def recipe_error(error: ValidationError, where: str, keys: Iterable[str], methods: Iterable[str]) -> RecipeError:
     """The first problem in words; more unknown keys are counted. `keys`: all dotted recipe keys."""
     problems = error.errors()
+    searched = next((problem for problem in problems if _is_searched(problem)), None)
+    if searched is not None:
+        named = ".".join(str(part) for part in searched["loc"] if str(part) not in (*_BRANCHES, *methods))
+        return RecipeError(
+            f"{named} is a search, and one run needs one value.", where=where,
+            remedy="Use luthier search (luthier.search), or write a value.", code="recipe_has_search",
+            param=named or None,
+        )  # fmt: skip
     first = problems[0]
     path = [str(part) for part in first["loc"]]
     while path and len(path) > 1 and (path[-1] in _BRANCHES or "-" in path[-1] or "[" in path[-1]):

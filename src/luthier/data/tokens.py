@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -119,6 +120,10 @@ class TokenTable:
 
     def fingerprint(self) -> str:
         """A hash of the tokens (not of the targets), for caches of what a frozen model makes of them."""
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.sha256()
         for part in (self.ids, self.types, self.starts):
             digest.update(np.ascontiguousarray(part).tobytes())

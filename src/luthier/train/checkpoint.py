@@ -50,7 +50,12 @@ class Progress:
 
 
 def save_checkpoint(
-    run: RunDir, progress: Progress, model: dict[str, Tensor], optimizer: dict[str, Tensor], identity: str
+    run: RunDir,
+    progress: Progress,
+    model: dict[str, Tensor],
+    optimizer: dict[str, Tensor],
+    identity: str,
+    kept: int = KEPT,
 ) -> Path:
     """Write checkpoints/step-N; members first, then state.json with their hashes, then the rename."""
     target = run.checkpoint(progress.step)
@@ -68,13 +73,13 @@ def save_checkpoint(
             durable.write_bytes(folder / name, data)
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
         durable.write_json(folder / STATE, {"progress": asdict(progress), "sha256": hashes, "identity": identity})
-    prune(run, progress.best_step)
+    prune(run, progress.best_step, kept)
     return target
 
 
-def prune(run: RunDir, best_step: int) -> None:
-    """Keep the newest `KEPT` and the best; only after the newer one is durable."""
-    keep = {best_step, *run.steps()[-KEPT:]}
+def prune(run: RunDir, best_step: int, kept: int = KEPT) -> None:
+    """Keep the newest `kept` and the best; only after the newer one is durable."""
+    keep = {best_step, *run.steps()[-kept:]}
     for step in run.steps():
         if step not in keep:
             durable.remove_tree(run.checkpoint(step))

@@ -29,9 +29,9 @@ from luthier.train.preflight import MAX_TOKENS, probe
 from luthier.train.remedies.distance import FeatureDistance, base_beside
 from luthier.train.remedies.path import start_of
 from luthier.train.remedies.pull import pull_of
-from luthier.train.remedies.replay import mixed_rows
 from luthier.train.remedies.settings import check_remedies, keeps_start, remedies_identity
 from luthier.train.settle import settle
+from luthier.train.shared import Shared, shared_rows
 from luthier.train.step import StepRunner
 from luthier.train.tasks import make_task
 from luthier.train.validate import Validator
@@ -48,32 +48,48 @@ def assemble(
     scorer: Scorer,
     listener: Journal,
     from_scratch: bool,
+    shared: Shared,
+    probed: bool,
 ) -> Parts:
-    """Tokens, model, task and validator of a recipe."""
-    tokenizer = load_tokenizer(source.path)
+    """Tokens, model, task and validator of a recipe; without `probed` there is no `Parts.before`."""
+    tokenizer = shared.once(("tokenizer", source.path), lambda: load_tokenizer(source.path))
     check_remedies(recipe, prepared.task)
     check_contrastive(recipe, prepared.task, prepared.several_labels)
     check_closed(recipe, prepared.task)
-    learned = mixed_rows(recipe, prepared, source.name)
-    lengths = token_lengths(learned, tokenizer)
+    learned = shared_rows(recipe, prepared, source.name, shared)
+    rows = ("rows", learned, tokenizer)
+    lengths = shared.once((*rows, "lengths"), lambda: token_lengths(learned, tokenizer))
     reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
-    config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
+    config: Any = shared.once(
+        ("config", source.path),
+        lambda: AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False),
+    )
     resolved, reasons = resolve(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=config.hidden_size,
         encoder=tokenizer, reserved_positions=reserved,
     )  # fmt: skip
-    warnings = settle(resolved, reasons, run, prepared, source, listener)
+    warnings = settle(resolved, reasons, run, prepared, source, listener, shared)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
-    coder = TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train)
-    table = encode_samples(learned, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate)
-    held_out = None
-    if prepared.validation is not None and len(prepared.validation):
-        held_out = encode_samples(
-            prepared.validation, tokenizer, coder, max_length=spec.max_length, truncate=spec.truncate, keep=True
+    length: int = spec.max_length
+    coder = shared.once(
+        ("coder", prepared.train),
+        lambda: TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train),
+    )
+    table = shared.once(
+        (*rows, length, spec.truncate),
+        lambda: encode_samples(learned, tokenizer, coder, max_length=length, truncate=spec.truncate),
+    )
+    held_out, validation = None, prepared.validation
+    if validation is not None and len(validation):
+        held_out = shared.once(
+            ("rows", validation, tokenizer, length, spec.truncate),
+            lambda: encode_samples(
+                validation, tokenizer, coder, max_length=length, truncate=spec.truncate, keep=True
+            ),
         )
-    model, before, base = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch)
+    model, before, base = _model(recipe, prepared, source, tokenizer, coder, table, from_scratch, shared, probed)
     forward = Forward(model, tokenizer.pad_id)
     if not spec.l2_sp:  # its pull moves the words that are not used, too
         forward.train_used_words_only(table)
@@ -135,17 +151,23 @@ def _model(
     coder: TargetCoder,
     table: TokenTable,
     from_scratch: bool,
+    shared: Shared,
+    probed: bool,
 ) -> tuple[TaskModel, Tensor | None, TaskModel | None]:
     """The model with its method applied, the probe's logits before that, and the base beside it."""
     assert not isinstance(recipe.head.dropout, str) and not isinstance(recipe.train.dropout, str)
-    model = build(
-        source, task=prepared.task, labels=prepared.labels, several_labels=prepared.several_labels,
-        pooling=recipe.head.pooling, dropout=recipe.head.dropout, encoder_dropout=recipe.train.dropout,
-        seed=recipe.train.seed, from_scratch=from_scratch, precision=recipe.train.precision,
-    )  # fmt: skip
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    options: dict[str, Any] = {
+        "several_labels": prepared.several_labels, "pooling": recipe.head.pooling, "dropout": recipe.head.dropout,
+        "encoder_dropout": recipe.train.dropout, "seed": recipe.train.seed, "from_scratch": from_scratch,
+        "precision": recipe.train.precision,
+    }  # fmt: skip
+    model = shared.base(
+        (source.path, prepared.task, tuple(prepared.labels), *options.values()),
+        lambda: build(source, task=prepared.task, labels=prepared.labels, **options).to(device),
+    )
     before = None
-    if recipe.method.kind in _FRESH:
+    if probed and recipe.method.kind in _FRESH:
         model.eval()
         task = make_task(coder, table, "none")
         forward = Forward(model, tokenizer.pad_id, stream=False)
@@ -153,4 +175,5 @@ def _model(
             before = forward(probe(table, task.per_token))
     base = base_beside(recipe, prepared.task, model)
     methods.apply(model, recipe.method, recipe.freeze)
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), before, base
+    shared.own(model)
+    return model.to(device), before, base

@@ -22,7 +22,7 @@ from luthier.data.samples import Sample
 from luthier.data.sources import open_bytes
 from luthier.data.templates.renderer import ChatRenderer, Renderer, renderer_for
 from luthier.data.templates.text_renderer import TextRenderer
-from luthier.data.tokens import TokenTable
+from luthier.data.tokens import TokenTable, fingerprint
 from luthier.models import methods
 from luthier.models.base_source import BaseSource
 from luthier.models.build_causal import build_causal
@@ -41,9 +41,10 @@ from luthier.train.preflight import Preflight, probe
 from luthier.train.remedies.distance import AnswerDistance, base_beside
 from luthier.train.remedies.path import start_of
 from luthier.train.remedies.pull import pull_of
-from luthier.train.remedies.replay import Mixed, mixed_rows
+from luthier.train.remedies.replay import Mixed
 from luthier.train.remedies.settings import check_remedies, keeps_start, remedies_identity
 from luthier.train.settle import settle
+from luthier.train.shared import Shared, shared_rows
 from luthier.train.trunk_cache import cache_folder
 
 MAX_TOKENS = 8_192
@@ -54,38 +55,53 @@ _LOOKED_AT = 64
 
 
 def assemble(
-    recipe: Recipe, run: RunDir, prepared: Prepared, source: BaseSource, listener: Journal, from_scratch: bool
+    recipe: Recipe,
+    run: RunDir,
+    prepared: Prepared,
+    source: BaseSource,
+    listener: Journal,
+    from_scratch: bool,
+    shared: Shared,
+    probed: bool,
+    sampled: bool,
 ) -> Parts:
-    """Renderer, tokens, model and validator of a recipe."""
-    tokenizer = load_chat_tokenizer(source.path)
+    """Renderer, tokens, model and validator of a recipe; without `probed` there is no `Parts.before`, and without
+    `sampled` no answers are written at evaluations."""
+    tokenizer = shared.once(("tokenizer", source.path), lambda: load_chat_tokenizer(source.path))
     template = None
     if recipe.data.template is not None:
         with open_bytes(recipe.data.template) as handle:
             template = handle.read().decode("utf-8")
     recipe, gaps = _fill_middle(recipe, prepared, tokenizer)
     assert not isinstance(recipe.data.fill_middle, str)
-    renderer = renderer_for(
-        prepared.task, tokenizer, template, recipe.data.learn, fim_rate=recipe.data.fill_middle,
-        seed=recipe.train.seed,
-    )  # fmt: skip
-    config: Any = AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False)
+    rate, seed = recipe.data.fill_middle, recipe.train.seed
+    renderer = shared.once(
+        ("renderer", tokenizer, prepared.task, template, recipe.data.learn, rate, seed),
+        lambda: renderer_for(prepared.task, tokenizer, template, recipe.data.learn, fim_rate=rate, seed=seed),
+    )
+    config: Any = shared.once(
+        ("config", source.path),
+        lambda: AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False),
+    )
     check_remedies(recipe, prepared.task)
-    learned = mixed_rows(recipe, prepared, source.name)
-    lengths = language_lengths(learned, renderer)
+    learned = shared_rows(recipe, prepared, source.name, shared)
+    lengths = shared.once(
+        ("rows", learned, renderer.fingerprint, "lengths"), lambda: language_lengths(learned, renderer)
+    )
     text_config = config.get_text_config()
     resolved, reasons = resolve(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
         context=tokenizer.max_length,
     )  # fmt: skip
-    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener)
+    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener, shared)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
-    table = _table(prepared, "train", learned, renderer, recipe)
+    table = _table(prepared, "train", learned, renderer, recipe, shared)
     held_out = None
     if prepared.validation is not None and len(prepared.validation):
-        held_out = _table(prepared, "validation", prepared.validation, renderer, recipe)
-    model, before, base = _model(recipe, prepared.task, source, table, from_scratch)
+        held_out = _table(prepared, "validation", prepared.validation, renderer, recipe, shared)
+    model, before, base = _model(recipe, prepared.task, source, table, from_scratch, shared, probed)
     forward = LanguageForward(model, share=spec.shared_prefix)
     runner = LanguageRunner(forward, batch_size=spec.batch_size, max_tokens=MAX_TOKENS)
     runner.pull = pull_of(recipe, model)
@@ -119,7 +135,7 @@ def assemble(
         None,
         (renderer.fingerprint, *remedies_identity(spec), *learned.identity),
         gates,
-        _sampler(recipe, run, prepared, model, tokenizer, renderer, listener),
+        _sampler(recipe, run, prepared, model, tokenizer, renderer, listener) if sampled else lambda step: None,
         start_of(model) if keeps_start(recipe) else None,
         warnings,
         notes,
@@ -154,7 +170,9 @@ def _seen(table: TokenTable, forward: LanguageForward, notes: dict[str, Any]) ->
     )
 
 
-def _table(prepared: Prepared, part: str, view: View | Mixed, renderer: Renderer, recipe: Recipe) -> TokenTable:
+def _table(
+    prepared: Prepared, part: str, view: View | Mixed, renderer: Renderer, recipe: Recipe, shared: Shared
+) -> TokenTable:
     """Rows of tokens, from the cache where these very ones were made before."""
     spec = recipe.train
     assert isinstance(spec.max_length, int)
@@ -168,27 +186,39 @@ def _table(prepared: Prepared, part: str, view: View | Mixed, renderer: Renderer
         spec.truncate, recipe.data.model_dump(), spec.seed, prepared.description.get("canaries"),
         *(view.identity if isinstance(view, Mixed) else ()),
     )  # fmt: skip
-    return cached_language_table(key, make, cache_folder().parent / "tokens")
+    return shared.once(
+        ("table", fingerprint(*key)), lambda: cached_language_table(key, make, cache_folder().parent / "tokens")
+    )
 
 
 def _model(
-    recipe: Recipe, task: str, source: BaseSource, table: TokenTable, from_scratch: bool
+    recipe: Recipe,
+    task: str,
+    source: BaseSource,
+    table: TokenTable,
+    from_scratch: bool,
+    shared: Shared,
+    probed: bool,
 ) -> tuple[CausalModel, Tensor | None, Any]:
     """The model with its method applied, the probe's logits before that, and the base beside it."""
     spec = recipe.train
     assert not isinstance(spec.dropout, str)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = build_causal(
-        source, task=task, seed=spec.seed, from_scratch=from_scratch, precision=spec.precision, dropout=spec.dropout,
-        gradient_checkpointing=spec.gradient_checkpointing,
-    ).to(device)  # fmt: skip
+    options: dict[str, Any] = {
+        "seed": spec.seed, "from_scratch": from_scratch, "precision": spec.precision, "dropout": spec.dropout,
+        "gradient_checkpointing": spec.gradient_checkpointing,
+    }  # fmt: skip
+    model = shared.base(
+        (source.path, task, *options.values()), lambda: build_causal(source, task=task, **options).to(device)
+    )
     before = None
-    if recipe.method.kind in _FRESH:
+    if probed and recipe.method.kind in _FRESH:
         model.eval()
         with torch.no_grad():
             before = LanguageForward(model, share=False, stream=False)(probe(table, per_token=True))
     base = base_beside(recipe, task, model)
     methods.apply(model, recipe.method, recipe.freeze)
+    shared.own(model)
     return model.to(device), before, base
 
 

@@ -16,14 +16,17 @@ from luthier.core.recipe import TrainSpec
 from luthier.core.rundir import RunDir
 from luthier.data.tokens import TokenTable
 from luthier.models.trainable import load_trainable_state, trainable_state
-from luthier.train.checkpoint import Progress, save_checkpoint
+from luthier.train.checkpoint import KEPT, Progress, save_checkpoint
 from luthier.train.collate import collate
 from luthier.train.memory import peak_memory_bytes
 from luthier.train.optimizer import Optimizer, rate_factor
 from luthier.train.step import StepRunner
+from luthier.train.upkeep import Upkeep
 from luthier.train.validate import Judge
 
 MOST_ROLLBACKS = 3
+State = tuple[Progress, dict[str, Tensor], dict[str, Tensor]]
+"""Where a run was, what trains, and the optimizer's moments."""
 
 
 class Loop:
@@ -42,8 +45,9 @@ class Loop:
         identity: str,
         should_stop: Callable[[], bool],
         on_evaluation: Callable[[int], None] = lambda step: None,
-        save_every_seconds: float = math.inf,
+        upkeep: Upkeep | None = None,
     ) -> None:
+        upkeep = upkeep or Upkeep()
         assert isinstance(spec.epochs, int) and isinstance(spec.batch_size, int)
         assert isinstance(spec.learning_rate, float)
         self.base_rate = spec.learning_rate * spec.learning_rate_multiplier
@@ -51,22 +55,28 @@ class Loop:
         self.table, self.validator, self.listener = table, validator, listener
         self.progress, self.identity, self.should_stop = progress, identity, should_stop
         self.on_evaluation = on_evaluation
-        self.save_every_seconds = save_every_seconds
+        self.save_every_seconds, self.lean = upkeep.save_every_seconds, upkeep.lean
         self._saved_at, self._saving_seconds = clock.monotonic(), 0.0
         self.epochs = progress.planned_epochs = spec.epochs
+        self.until = min(self.epochs, upkeep.until_epoch or self.epochs)
         self.rows_per_step = spec.batch_size * spec.accumulate
         self.steps_per_epoch = runner.steps_per_epoch(table, self.rows_per_step)
         self.total_steps = self.steps_per_epoch * self.epochs
-        self._good: tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None = None
+        self._good: State | None = None
+        self._best: State | None = None
 
     def run(self) -> None:
-        """Train from `progress` on."""
+        """Train from `progress` on; to the end of the epoch where it is to stop, or of all of them."""
         self.runner.forward.model.train()
         self._remember()
         if self.progress.step == 0:
             self.on_evaluation(0)
-        while self.progress.epoch < self.epochs and not self.progress.stopped_early:
+        while not self._over:
             self._epoch()
+
+    @property
+    def _over(self) -> bool:
+        return self.progress.epoch >= self.until or self.progress.stopped_early
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -86,7 +96,12 @@ class Loop:
         progress.epoch, progress.position = progress.epoch + 1, 0
         self._fit_head()
         self._evaluate()
-        self.save()
+        if not self.lean or self._over:
+            self.save()
+            return
+        self._remember()
+        if progress.best_step == progress.step:
+            self._best = self._good
 
     def _fit_head(self) -> None:
         """Where the head is not trained by steps; the loss that is told is then that of the fitted head."""
@@ -152,6 +167,13 @@ class Loop:
         told: dict[str, Any] = {}
         if self.validator is not None:
             judged = self.validator.judge()
+            if not math.isfinite(judged.loss):
+                raise TrainingError(
+                    f"training diverged: the validation loss after epoch {progress.epoch} is {judged.loss}.",
+                    where=str(self.run_dir.path),
+                    remedy="Lower train.learning_rate.",
+                    code="nonfinite_loss",
+                )
             entry |= {
                 "validation_loss": judged.loss,
                 "validation_metric": judged.value,
@@ -200,7 +222,11 @@ class Loop:
             self.progress.decayed = vocabulary.decayed
         self.progress.peak_memory_bytes = max(self.progress.peak_memory_bytes, peak_memory_bytes())
         model, optimizer = trainable_state(self.runner.forward.model), self.optimizer.state()
-        path = save_checkpoint(self.run_dir, self.progress, model, optimizer, self.identity)
+        kept = 1 if self.lean else KEPT
+        best, self._best = self._best, None
+        if best is not None and best[0].step == self.progress.best_step != self.progress.step:
+            save_checkpoint(self.run_dir, *best, self.identity, kept)
+        path = save_checkpoint(self.run_dir, self.progress, model, optimizer, self.identity, kept)
         self._saved_at = clock.monotonic()
         self._saving_seconds = self._saved_at - began
         progress = self.progress
@@ -210,7 +236,8 @@ class Loop:
                 "path": str(path),
             })
         )  # fmt: skip
-        self._remember()
+        if not self._over:
+            self._remember()
 
     def _remember(self) -> None:
         """Keep the last good state in memory, for a roll-back."""

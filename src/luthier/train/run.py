@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,34 +11,23 @@ from torch import Tensor
 from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError
 from luthier.core.events import Event, Listener
-from luthier.core.predictor import Scorer
-from luthier.core.recipe import LANGUAGE_TASKS, Recipe
+from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
-from luthier.data.canaries import plant
-from luthier.data.prepare import Prepared, prepare
-from luthier.data.tokens import TargetCoder, fingerprint
-from luthier.models.base_source import BaseSource, sha256_of
-from luthier.models.catalogue import locate
-from luthier.models.run_model import continue_from
+from luthier.data.prepare import Prepared
+from luthier.data.tokens import TargetCoder
+from luthier.models.base_source import BaseSource
 from luthier.models.task_model import TaskModel
-from luthier.models.trainable import load_trainable_state, trainable_state, trainable_summary
-from luthier.train import encoder_parts, language_parts
-from luthier.train.checkpoint import Progress, load_best, newest_checkpoint
-from luthier.train.defaults import default_model
+from luthier.models.trainable import load_trainable_state, trainable_summary
+from luthier.train.checkpoint import Progress, load_best
 from luthier.train.journal import Journal
-from luthier.train.loop import Loop
 from luthier.train.memory import peak_memory_bytes
-from luthier.train.optimizer import Optimizer
-from luthier.train.parts import Parts, Save
-from luthier.train.preflight import MAX_TOKENS, Preflight, leak_gate
+from luthier.train.parts import Save
+from luthier.train.ready import ScorerFor, make_ready
 from luthier.train.remedies.path import average, start_of
-from luthier.train.signals import stop_flag
+from luthier.train.shared import Shared
 from luthier.train.step import StepRunner
-from luthier.train.trunk_cache import TrunkCache
-from luthier.train.upkeep import Upkeep, epoch_keeper
+from luthier.train.upkeep import Upkeep
 from luthier.train.validate import Judge
-
-ScorerFor = Callable[[str, bool], Scorer]
 
 
 @dataclass
@@ -88,15 +76,19 @@ def train(
     from_scratch: bool = False,
     preflight: bool = True,
     upkeep: Upkeep | None = None,
+    shared: Shared | None = None,
 ) -> Trained:
     """Train `recipe` in `run`; with `resume` go on from its newest whole checkpoint.
+
+    `shared` holds what runs before it made of the same data and base, and keeps what this one makes.
 
     `scorer_for(task, several_labels)` gives the validation metric. Raises `DataError`, `ModelError`,
     `TrainingError`, `StorageError`; `Interrupted` after a signal, with everything saved.
     """
     with Journal(run, listener) as journal:
         try:
-            return _train(recipe, run, scorer_for, journal, resume, from_scratch, preflight, upkeep or Upkeep())
+            return _train(recipe, run, scorer_for, journal, resume, from_scratch, preflight, upkeep or Upkeep(),
+                          shared or Shared(keep=False))  # fmt: skip
         except Interrupted as stop:
             journal(Event("interrupted", stop.message))
             raise
@@ -114,68 +106,20 @@ def _train(
     from_scratch: bool,
     preflight: bool,
     upkeep: Upkeep,
+    shared: Shared,
 ) -> Trained:
     began = clock.monotonic()
-    source = None if recipe.model == "auto" else locate(recipe.model)  # a wrong name is told before data are read
-    prepared = prepare(recipe.data, recipe.task, recipe.train.seed)
-    if recipe.evaluate.canaries:
-        prepared = plant(prepared, recipe.evaluate.canaries, recipe.train.seed)
-    if source is None:
-        recipe = recipe.replace(model=default_model(prepared.task))
-        source = locate(recipe.model)
-    if prepared.task in LANGUAGE_TASKS:
-        parts = language_parts.assemble(recipe, run, prepared, source, listener, from_scratch)
-    else:
-        scorer = scorer_for(prepared.task, prepared.several_labels)
-        parts = encoder_parts.assemble(recipe, run, prepared, source, scorer, listener, from_scratch)
-    recipe, model, runner, table = parts.recipe, parts.model, parts.runner, parts.table
-    if upkeep.start is not None:
-        continue_from(model, upkeep.start)
-        parts.before, parts.identity = None, (*parts.identity, _contents(upkeep.start))
-    spec, forward = recipe.train, runner.forward
-    assert isinstance(spec.epochs, int)
-    identity = fingerprint(
-        prepared.description["sha256"], source.sha256, table.fingerprint(), recipe.method.model_dump(),
-        recipe.freeze.model_dump(), spec.seed, spec.batch_size, spec.accumulate, from_scratch, *parts.identity,
+    ready = make_ready(
+        recipe, run, scorer_for, listener, resume=resume, from_scratch=from_scratch, preflight=preflight,
+        upkeep=upkeep, shared=shared,
     )  # fmt: skip
-
-    def make_optimizer() -> Optimizer:
-        return Optimizer(model, spec, forward.vocabulary)
-
-    progress = Progress()
-    found = newest_checkpoint(run, identity) if resume else None
-    if found is None and preflight:
-        gates = Preflight(parts.gated or runner, table, listener)
-        gates.run(parts.before, make_optimizer, spec.truncate)
-        parts.gates(gates)
-        gates.report(leak_gate(prepared.description["leaks"]))
-    optimizer = make_optimizer()
-    if found is not None:
-        progress, weights, moments = found
-        load_trainable_state(model, weights)
-        if forward.vocabulary is not None:
-            forward.vocabulary.reload(progress.decayed)
-        optimizer.load_state(moments)
-        _reopen(progress, spec.epochs, spec.patience)
-        listener.rewind(progress.step, {entry["step"] for entry in progress.history})
-        listener(Event("message", f"Going on from step {progress.step} (epoch {progress.epoch + 1})."))
-    elif resume:
-        listener.rewind(0, set())
-        listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
-    if spec.cache:
-        _open_caches(parts, source, from_scratch, listener)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
-    listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
-    with stop_flag() as should_stop:
-        Loop(
-            run, spec, runner, optimizer, table, parts.validator, listener, progress, identity, should_stop,
-            epoch_keeper(run, upkeep.epoch_models, forward, parts.save, parts.on_evaluation),
-            upkeep.save_every_seconds,
-        ).run()  # fmt: skip
+    ready.advance(listener, upkeep)
+    parts, progress, spec = ready.parts, ready.progress, ready.recipe.train
+    model, runner, table = parts.model, parts.runner, parts.table
     tuned: dict[str, Tensor] | None = None
     if progress.best_step:
-        load_trainable_state(model, load_best(run, progress, identity))
-        forward.vocabulary = None  # the model's own embedding now holds the best words
+        load_trainable_state(model, load_best(run, progress, ready.identity))
+        runner.forward.vocabulary = None  # the model's own embedding now holds the best words
         if parts.start is not None:
             tuned = start_of(model)
         if spec.average < 1.0 and parts.start is not None:
@@ -195,13 +139,18 @@ def _train(
         "epochs": progress.epoch,
         "steps": progress.step,
     }
-    listener(Event("finished", f"Trained {progress.step} steps; the state after epoch {progress.best_epoch} is kept.",
-                   data={"best_epoch": progress.best_epoch, "best_step": progress.best_step}))  # fmt: skip
+    kept = f"the state after epoch {progress.best_epoch} is kept."
+    if progress.epoch < progress.planned_epochs and not progress.stopped_early:
+        where = f"epoch {progress.epoch} of {progress.planned_epochs}"
+        listener(Event("message", f"Stopped after {where}, as asked; {kept}"))
+    else:
+        listener(Event("finished", f"Trained {progress.step} steps; {kept}",
+                       data={"best_epoch": progress.best_epoch, "best_step": progress.best_step}))  # fmt: skip
     return Trained(
         run,
-        recipe,
-        prepared,
-        source,
+        ready.recipe,
+        ready.prepared,
+        ready.source,
         model,
         parts.tokenizer,
         parts.coder,
@@ -217,32 +166,3 @@ def _train(
         tuned,
     )
 
-
-def _contents(folder: Path) -> list[str]:
-    """The hashes of a model's weights."""
-    return [sha256_of(path) for path in sorted(folder.rglob("*.safetensors"))]
-
-
-def _reopen(progress: Progress, epochs: int, patience: int) -> None:
-    """More epochs than planned before: somebody asked for them, so patience starts anew."""
-    if epochs > progress.planned_epochs:
-        progress.evaluations_without_better = 0
-    progress.stopped_early = bool(patience) and progress.evaluations_without_better >= patience
-
-
-def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener: Listener) -> None:
-    """Compute or find what the frozen part gives, when something above it trains."""
-    runner, validator = parts.runner, parts.validator
-    forward = runner.forward
-    if forward.boundary < 1:
-        return
-    base = {"sha256": source.sha256, "scratch_seed": parts.recipe.train.seed if from_scratch else None}
-    rows = 64
-    runner.cache = TrunkCache.open(forward, parts.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
-    if validator is not None and runner.cache is not None:
-        validator.cache = TrunkCache.open(forward, validator.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
-    if runner.cache is None:
-        listener(Event("message", "The frozen layers are not cached: the disk has too little room.", "warn"))
-        return
-    verb = "read from" if runner.cache.reused else "computed once into"
-    listener(Event("message", f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."))

@@ -21,11 +21,17 @@ class Upkeep:
         save_every_seconds: longest time between two checkpoints, so the most work that a crash takes.
         epoch_models: of how many of the last epochs a model stays in ``epochs/step-N``, ready to be used.
         start: a tuned model's folder, of the same base and method, whose weights training goes on from.
+        until_epoch: stop at the end of that epoch, with everything saved and the rate's schedule that of all
+            epochs, so that going on gives the weights of a run that was never stopped; None for all epochs.
+        lean: a trial of a search: checkpoints (of the newest and the best state) only where training stops, and
+            no answers are written at evaluations.
     """
 
     save_every_seconds: float = math.inf
     epoch_models: int = 0
     start: Path | None = None
+    until_epoch: int | None = None
+    lean: bool = False
 
 
 def epoch_keeper(

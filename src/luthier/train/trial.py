@@ -1,0 +1,94 @@
+"""A run that is trained in parts, beside others over the same data and base: a trial of a search."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luthier.core import durable
+from luthier.core.errors import Interrupted, LuthierError, TrainingError
+from luthier.core.events import Event, Listener
+from luthier.core.recipe import Recipe
+from luthier.core.recipe_io import read_yaml
+from luthier.core.rundir import RunDir
+from luthier.models.trainable import trainable_state
+from luthier.train.checkpoint import Progress
+from luthier.train.journal import Journal
+from luthier.train.ready import Ready, ScorerFor, make_ready
+from luthier.train.shared import Shared
+from luthier.train.upkeep import Upkeep
+
+
+class Trial:
+    """Trains `recipe` in the folder of `run`, which is new or holds the same trial begun before.
+
+    Between two calls of `advance` the model stays in memory until `rest`; after that, or in another process, the
+    trial goes on from its newest checkpoint, with the same weights. Its files are written when `advance` returns, but
+    not synced: where a power cut tears the newest checkpoint, the trial begins again and gives the same.
+
+    Attributes:
+        trainable_parameters: how many numbers train; 0 before the first `advance`.
+        bytes: what the trial holds in memory besides the shared base, about; 0 at rest.
+    """
+
+    def __init__(
+        self, recipe: Recipe, run: RunDir, *, scorer_for: ScorerFor, shared: Shared, listener: Listener
+    ) -> None:
+        self.recipe, self.run = recipe, run
+        self._scorer_for, self._shared, self._listener = scorer_for, shared, listener
+        self._ready: Ready | None = None
+        self.trainable_parameters = self.bytes = 0
+
+    def advance(self, epochs: int) -> Progress:
+        """Train to the end of epoch `epochs`, if it is not there yet; the schedule is that of `train.epochs`.
+
+        Raises `TrainingError`, `StorageError`; `Interrupted` after a signal, with everything saved.
+        """
+        upkeep = Upkeep(until_epoch=epochs, lean=True)
+        with durable.synced(False), Journal(self.run, self._listener) as journal:
+            try:
+                if self._ready is None:
+                    self._ready = self._make(journal, upkeep)
+                ready = self._ready
+                if ready.progress.epoch < epochs and not ready.progress.stopped_early:
+                    ready.advance(journal, upkeep)
+                    if ready.progress.epoch == ready.progress.planned_epochs or ready.progress.stopped_early:
+                        journal(Event("finished", f"Trained {ready.progress.step} steps."))
+                return ready.progress
+            except Interrupted as stop:
+                self.rest()
+                journal(Event("interrupted", stop.message))
+                raise
+            except LuthierError as error:
+                self.rest()
+                journal(Event("failed", str(error), "error", {"code": error.code}))
+                raise
+
+    def rest(self) -> None:
+        """Give the memory back; what was trained is on disk."""
+        self._ready, self.bytes = None, 0
+
+    def _make(self, journal: Journal, upkeep: Upkeep) -> Ready:
+        begun = self.run.recipe_yaml.is_file() and self.run.recipe_yaml.stat().st_size > 0
+        if begun:
+            self._same_recipe(read_yaml(self.run.recipe_yaml))
+        ready = make_ready(
+            self.recipe, self.run, self._scorer_for, journal, resume=begun, from_scratch=False, preflight=True,
+            upkeep=upkeep, shared=self._shared,
+        )  # fmt: skip
+        trained = trainable_state(ready.parts.model).values()
+        self.trainable_parameters = sum(tensor.numel() for tensor in trained)
+        self.bytes = 4 * sum(tensor.nbytes for tensor in trained)  # weights, gradients, the two moments of AdamW
+        return ready
+
+    def _same_recipe(self, begun: dict[str, Any]) -> None:
+        """The checkpoint knows its data, base and method; a rate or a schedule only the recipe knows."""
+        for part in ("method", "freeze", "head", "train"):
+            for key, value in self.recipe.model_dump()[part].items():
+                if value not in ("auto", begun.get(part, {}).get(key)):
+                    raise TrainingError(
+                        f"this trial was begun with another {part}.{key}: {begun.get(part, {}).get(key)!r}, not "
+                        f"{value!r}.",
+                        where=str(self.run.path),
+                        remedy="Give the recipe that it was begun with, or a new folder.",
+                        code="checkpoint_of_other_run",
+                    )

@@ -47,6 +47,11 @@ KEYS = {
     "ours; `auto`: mean for sentence encoders, else stock.",
     "head.class_weights": "`balanced`: rare classes weigh more in the loss.",
     "head.dropout": "Dropout before the head; `auto`: the base model's own.",
+    "head.fit": "`steps`: the head learns with the rest, step by step. `closed`: it is fitted at the end of each epoch, as "
+    "logistic regression (regress: ridge regression) on what the encoder gives; with method head that is the whole "
+    "training. `auto`: closed with `train.contrastive`, else steps.",
+    "head.strength": "Of a closed fit: C of the logistic regression on standardised features. A smaller one keeps the weights "
+    "smaller.",
     "freeze": "What of the base does not train, whatever the method.",
     "freeze.embeddings": "The embeddings stay as they are.",
     "freeze.layers": "How many layers stay as they are, counted from the bottom; the embeddings below them stay, too.",
@@ -80,6 +85,11 @@ KEYS = {
     "their start (L2-SP, Li et al. 2018); a new head is left out. For methods that train those weights (full, bitfit).",
     "train.kl_to_base": "Against forgetting: weight of the distance from the base on the rows of each step (Li and Hoiem 2016): KL of "
     "the next token's distribution where a token is learned; for encoders the squared distance of the vectors that the head reads.",
+    "train.contrastive": "For few rows per label (after SetFit, Tunstall et al. 2022): the encoder learns that rows of one label lie "
+    "near each other and rows of two labels apart (cosine similarity 1 and 0, squared error), then the head is fitted on "
+    "what it gives. `true`, or the settings below; for classify with one label per row, and any method but head.",
+    "train.contrastive.rows_per_label": "How many rows of one label come together in a step; all pairs of a step are learned.",
+    "train.contrastive.passes": "How often an epoch goes over all rows before the head is fitted and judged.",
     "train.average": "Against forgetting: the tuned share of the weights that are kept at the end, the rest is the base (WiSE-FT, "
     "Wortsman et al. 2022); of an adapter its scale. May be changed with `--resume`: nothing is trained again.",
     "evaluate": "How the result is judged.",

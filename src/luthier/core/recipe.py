@@ -41,15 +41,15 @@ from luthier.core.recipe_methods import (
     PrefixMethod,
     Strict,
 )
+from luthier.core.recipe_parts import Auto, ContrastiveSpec, FreezeSpec, HeadSpec
 from luthier.core.recipe_track import TrackSpec, short_track
 
 __all__ = [
-    "LANGUAGE_TASKS", "METHODS", "SOURCES", "TASKS", "AdapterMethod", "BitfitMethod", "DataSpec", "EvaluateSpec",
-    "FairnessSpec", "ForgettingSpec", "FreezeSpec", "FullMethod", "HeadMethod", "HeadSpec", "Ia3Method", "LoraMethod",
-    "Method", "PrefixMethod", "Recipe", "TrackSpec", "TrainSpec", "known_keys",
+    "LANGUAGE_TASKS", "METHODS", "SOURCES", "TASKS", "AdapterMethod", "BitfitMethod", "ContrastiveSpec", "DataSpec",
+    "EvaluateSpec", "FairnessSpec", "ForgettingSpec", "FreezeSpec", "FullMethod", "HeadMethod", "HeadSpec", "Ia3Method",
+    "LoraMethod", "Method", "PrefixMethod", "Recipe", "TrackSpec", "TrainSpec", "known_keys",
 ]  # fmt: skip
 
-Auto = Literal["auto"]
 TaskName = Literal["auto", "classify", "regress", "extract", "chat", "complete"]
 TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
 LANGUAGE_TASKS = ("chat", "complete")
@@ -78,22 +78,6 @@ class DataSpec(Strict):
     """Which assistant turns of a conversation are learned, besides each message's own weight."""
     replay: str | list[str] | None = None
     """General samples of the run's own task, from which `train.replay` draws; none: those that come with the base."""
-
-
-class HeadSpec(Strict):
-    """The new layer on top of the base."""
-
-    pooling: Literal["auto", "stock", "mean", "first"] = "auto"
-    class_weights: Literal["none", "balanced"] = "none"
-    dropout: Fraction | Auto = "auto"
-
-
-class FreezeSpec(Strict):
-    """What of the base does not train, whatever the method."""
-
-    embeddings: bool = False
-    layers: NonNegativeInt = 0
-    """How many layers, counted from the bottom; the embeddings below them freeze with them."""
 
 
 class TrainSpec(Strict):
@@ -138,6 +122,13 @@ class TrainSpec(Strict):
     """Weight of the distance from the base's answers (encoders: features), part of the loss (Li and Hoiem 2016)."""
     average: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """The tuned share of the weights that are kept at the end; the rest is the base (WiSE-FT, Wortsman et al. 2022)."""
+    contrastive: ContrastiveSpec | None = None
+    """Train the encoder on pairs: rows of one label near each other, of two labels apart (classify, one label)."""
+
+    @field_validator("contrastive", mode="before")
+    @classmethod
+    def _yes_or_settings(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
 
 class Recipe(Strict):

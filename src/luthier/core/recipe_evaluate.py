@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from luthier.core.recipe_methods import Strict
+from luthier.core.recipe_parts import Auto
 
-Auto = Literal["auto"]
 Baseline = Literal["majority", "tfidf", "frozen", "base", "scratch"]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import Recipe
 from luthier.models.base_source import BaseSource
-from luthier.train.choices import Choices, check_max_length
+from luthier.train.choices import Choices, check_max_length, refuse_pairs
 
 _WIDTH = 512
 _FULL_RATE = 3e-4
@@ -29,6 +29,7 @@ def resolve(
     Without Regret", Schulman et al. 2025).
     """
     kind, rows, spec = recipe.method.kind, len(lengths), recipe.train
+    refuse_pairs(recipe, task)
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
     batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
@@ -58,6 +59,7 @@ def resolve(
     choose("train.dropout", spec.dropout, 0.0, "generative bases are trained without")
     choose("train.shared_prefix", spec.shared_prefix, kind != "prefix", "used in the steps where it saves 5 % or more")
     choose("head.pooling", recipe.head.pooling, "stock", "the base's own output layer")
+    choose("head.fit", recipe.head.fit, "steps", "there is no new head")
     choose("head.dropout", recipe.head.dropout, 0.0, "there is no new head")
     choose("evaluate.baselines", recipe.evaluate.baselines, ["base"], "the model before tuning")
     return choose.settled()

@@ -103,7 +103,7 @@ def make_ready(
     found = newest_checkpoint(run, identity) if resume else None
     if found is None and preflight:
         with shared.timed():
-            gates = Preflight(parts.runner, parts.table, listener)
+            gates = Preflight(parts.gated or parts.runner, parts.table, listener)
             gates.run(parts.before, make_optimizer, spec.truncate)
             parts.gates(gates)
             gates.report(leak_gate(prepared.description["leaks"]))

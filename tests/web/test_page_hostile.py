@@ -9,7 +9,6 @@ import pytest
 from browsing import Visit
 from hostile_texts import CORPUS, SHORT
 from site_in_thread import Site
-
 from sqlalchemy import insert
 
 from luthier.jobs import tables
@@ -21,7 +20,7 @@ def report(texts: tuple[str, ...]) -> dict[str, Any]:
     """A report all of whose texts are hostile."""
     cell = {"value": 0.9, "low": 0.8, "high": 0.95}
     return {
-        "task": "classify", "verdict": texts[0], "primary_metric": texts[1], "metrics": {name: cell for name in texts[1:4]},
+        "task": "classify", "verdict": texts[0], "primary_metric": texts[1], "metrics": dict.fromkeys(texts[1:4], cell),
         "baselines": {texts[4]: {texts[1]: cell}}, "warnings": list(texts[:4]), "rows": 10, "evaluated_on": "test",
         "comparisons": [{"name": texts[5], "metric": texts[1], "ours": 0.9, "theirs": 0.5, "verdict": "better",
                          "sentence": texts[6], "p_value": 0.01, "test": "mcnemar", "difference": cell}],

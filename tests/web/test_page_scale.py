@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 from browsing import Visit
 from site_in_thread import Site

@@ -85,7 +85,7 @@ def test_rows_are_numbered_and_know_their_line(bench: Bench) -> None:
 
 
 def test_a_broken_row_is_shown_as_it_stands(bench: Bench) -> None:
-    content = b'\xef\xbb\xbf{"text": "a", "label": "x"}\r\n\n{"text": \n{"text": "\xff"}\n[1]\n{"a": NaN}\n{"text": "z"}'
+    content = b'\xef\xbb\xbf{"text": "a", "label": "x"}\r\n\n{"text": \n{"text": "\xff"}\n[1]\n{"a": NaN}\n{"b": "z"}'
     told = bench.rows(bench.make(content))
     assert [row["line"] for row in told["data"]] == [1, 3, 4, 5, 6, 7]
     problems = [row["problem"] and row["problem"]["code"] for row in told["data"]]
@@ -158,9 +158,7 @@ def test_what_is_no_data_is_refused_with_a_reason(bench: Bench, content: bytes, 
     answer = bench.ask("POST", ROOT, {"file_id": file_id, "name": f"bad {name}"})
     assert code(answer) == (400, expected)
     assert str(bench.wire.settings.home) not in answer.text
-    assert bench.ask("POST", ROOT, {"file_id": bench.upload(class_rows(), "c.csv"), "name": f"bad {name}"}).is_success
-    found = [one for one in bench.ask("GET", ROOT).json()["data"] if one["name"] == f"bad {name}"]
-    assert bench.ask("DELETE", f"{ROOT}/{found[0]['id']}").is_success
+    assert f"bad {name}" not in bench.ask("GET", ROOT).text
 
 
 def test_a_parquet_bomb_is_stopped(bench: Bench) -> None:
@@ -173,7 +171,7 @@ def test_a_parquet_bomb_is_stopped(bench: Bench) -> None:
     assert len(buffer.getvalue()) < 100_000
     answer = bench.ask("POST", ROOT, {"file_id": bench.upload(buffer.getvalue(), "b.parquet")})
     assert answer.status_code == 400
-    assert answer.json()["error"]["code"] in ("too_large", "data_unreadable")
+    assert answer.json()["error"]["code"] in ("too_large", "data_failed")
     assert not list((bench.wire.settings.home / "work").glob("*"))
 
 
@@ -273,7 +271,7 @@ def test_no_other_path_is(bench: Bench, tmp_path: Path) -> None:
     answers = []
     for path in (secret, sibling / "x.csv", bench.folder / "link.csv", bench.folder / "dir" / "secret.csv",
                  f"{bench.folder}/../{tmp_path.name}/secret.csv", bench.folder / "fifo.csv", bench.folder, "mine.csv",
-                 "/dev/zero", "/proc/self/environ", bench.folder / "nothing.csv", bench.folder / ("x" * 300)):  # fmt: skip
+                 "/dev/zero", "/proc/self/environ", bench.folder / "nothing", bench.folder / ("x" * 300)):  # fmt: skip
         answer = bench.ask("POST", ROOT, {"path": str(path)})
         assert code(answer) == (404, "path_not_found"), path
         answers.append(answer.json())
@@ -322,4 +320,5 @@ def test_two_at_once_with_one_name_are_one(bench: Bench) -> None:
     for thread in threads:
         thread.join()
     assert sorted(answers) == [200, 409, 409]
-    assert bench.rows(next(one for one in bench.ask("GET", ROOT).json()["data"] if one["name"] == "race"))["total"] == 12
+    [made] = [one for one in bench.ask("GET", ROOT).json()["data"] if one["name"] == "race"]
+    assert bench.rows(made)["total"] == 12

@@ -85,3 +85,21 @@ def test_the_examples_of_the_package_are_those_of_the_repository(repo: Path) -> 
     for path in files:
         other = repo / "examples" / path.relative_to(shipped_examples.PACKAGED)
         assert path.read_bytes() == other.read_bytes(), f"copy {other} to {path}"
+
+
+def test_the_catalogue_tells_licence_size_and_whether_a_model_is_here(shared: Wire) -> None:
+    folder = shared.settings.home / "models" / "mine"
+    folder.mkdir(parents=True)
+    config = '{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 8}'
+    (folder / "config.json").write_text(config)
+    (folder / "model.safetensors").write_bytes(b"x" * 100)
+    told = {one["name"]: one for one in ask(shared, "/luthier/v1/catalogue", "read")["data"]}
+    nano = told["luthier-nano"]
+    assert (nano["licence"], nano["kind"], nano["here"]) == ("Apache-2.0", "generative", True)
+    assert nano["source"] == "shipped"
+    assert nano["bytes"] > 1_000_000
+    assert nano["parameters"] == 5_180_672
+    assert told["minilm"]["tasks"] == ["classify", "regress", "extract"]
+    mine = told["mine"]
+    assert (mine["source"], mine["bytes"], mine["hidden"], mine["licence"]) == ("folder", 100, 8, None)
+    assert str(shared.settings.home) not in str(told)

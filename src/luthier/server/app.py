@@ -23,9 +23,11 @@ from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
 from luthier.server.luthier_api import (
     answers,
+    catalogue,
     check,
     compare,
     curves,
+    dataset_checks,
     datasets,
     endpoints,
     examples,
@@ -85,6 +87,8 @@ ROUTERS = (
     system.router,
     examples.router,
     datasets.router,
+    dataset_checks.router,
+    catalogue.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 

@@ -47,23 +47,26 @@ async def turn(state: AppState) -> AsyncIterator[None]:
         known.waiting -= 1
 
 
-async def ask(module: str, request: dict[str, Any], *, param: str, seconds: float = LONGEST_SECONDS) -> dict[str, Any]:
+async def ask(
+    module: str, request: dict[str, Any], *, param: str, what: str = "data", seconds: float | None = None
+) -> dict[str, Any]:
     """What ``python -m module PARENT`` answers to one request.
 
     Raises:
-        ApiError: 400 where it took too long (``<...>_timeout``), or broke down; with `param`.
+        ApiError: 400 where it took too long (code ``<what>_timeout``), or broke down (``<what>_failed``).
     """
+    limit = seconds or LONGEST_SECONDS
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", module, str(os.getpid()),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         env=minimal_environment(), process_group=0,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(limit):
             answer, _ = await process.communicate(to_line(request))
     except TimeoutError:
-        message = f"Reading the data took longer than {seconds:.0f} seconds; give a part of it."
-        raise ApiError(400, message, param=param, code="data_timeout") from None
+        message = f"The {what} took longer than {limit:.0f} seconds; give a part of the rows."
+        raise ApiError(400, message, param=param, code=f"{what}_timeout") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -71,8 +74,8 @@ async def ask(module: str, request: dict[str, Any], *, param: str, seconds: floa
             await process.wait()
     if process.returncode != 0 or not answer:
         raise ApiError(
-            400, "The data could not be read: the reader ran out of memory or broke down.", param=param,
-            code="data_unreadable",
+            400, f"The {what} could not be read through: its process ran out of memory or broke down.", param=param,
+            code=f"{what}_failed",
         )  # fmt: skip
     told: dict[str, Any] = json.loads(answer)
     return told

@@ -10,10 +10,16 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator, Field
 
 from luthier.jobs.records import Identity, StoredFile
+<<<<<<< HEAD
 from luthier.server import helpers, store_call
 from luthier.server.auth import Caller
 from luthier.server.errors import ApiError
 from luthier.server.helpers import Turns
+=======
+from luthier.server import data_children, store_call
+from luthier.server.auth import Caller
+from luthier.server.errors import ApiError
+>>>>>>> datasets
 from luthier.server.local_files import local_files
 from luthier.server.names import find
 from luthier.server.openai.answering import unless_gone
@@ -24,12 +30,6 @@ from luthier.server.openai.job_requests import FileId, Name
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/luthier/v1", tags=["Data"], responses=ERRORS)
-
-LONGEST_SECONDS = 300.0
-AT_ONCE = 2
-"""Checks that run; each is a process that reads a whole file."""
-MOST_WAITING = 16
-_NAME = "luthier_api.check"
 
 Column = Annotated[str, Field(max_length=256)]
 Position = Annotated[int, Field(ge=0, le=100_000), BeforeValidator(whole)]
@@ -77,7 +77,11 @@ class CheckReport(Shape):
 async def check_files(body: CheckRequest, request: Request, state: State, caller: Caller) -> Response:
     """Find every problem of a data set before time is spent on training."""
     asked, files = await store_call.run(_looked_up, state, caller, body)
+<<<<<<< HEAD
     async with Turns.of(state, _NAME, AT_ONCE, MOST_WAITING).turn("checks"):
+=======
+    async with data_children.turn(state):
+>>>>>>> datasets
         with await store_call.run(_Copies, state, files) as names:
             answer = await unless_gone(request, _ask(asked, names))
     error = answer.get("error")
@@ -120,12 +124,13 @@ def _looked_up(state: AppState, caller: Identity, body: CheckRequest) -> tuple[d
 
 
 async def _ask(asked: dict[str, Any], copies: tuple[dict[str, str], dict[str, str]]) -> dict[str, Any]:
-    """The checking process's answer. It is killed when it takes too long, or nobody waits for it any more."""
+    """The checking process's answer."""
     paths, names = copies
 
     def placed(value: Any) -> Any:
         return paths[value] if isinstance(value, str) else value and [paths[item] for item in value]
 
+<<<<<<< HEAD
     request = {**asked, **{key: placed(asked[key]) for key in ("data", "validation", "test")}, "names": names}
     try:
         answer = await helpers.asked("luthier.jobs.data_check", request, LONGEST_SECONDS)
@@ -138,3 +143,8 @@ async def _ask(asked: dict[str, Any], copies: tuple[dict[str, str], dict[str, st
         raise ApiError(400, "The data could not be checked: the check ran out of memory or broke down.", param="file",
                        code="check_failed")  # fmt: skip
     return answer
+=======
+    placed_all = {key: placed(asked[key]) for key in ("data", "validation", "test")}
+    request = {**asked, **placed_all, "names": names}
+    return await data_children.ask("luthier.jobs.data_check", request, param="file", what="check")
+>>>>>>> datasets

@@ -12,6 +12,7 @@ from luthier.jobs.ids import new_id
 from luthier.jobs.records import Dataset, DatasetVersion, Identity
 from luthier.server import store_call
 from luthier.server.auth import Caller
+from luthier.server.dataset_checks import check_name
 from luthier.server.dataset_sources import Brought, bring_example, bring_path, bring_upload, bring_url
 from luthier.server.dataset_views import make_view, open_view, view_name
 from luthier.server.errors import ApiError
@@ -120,6 +121,7 @@ async def delete_dataset(dataset_id: DatasetId, state: State, caller: Caller) ->
     def delete() -> None:
         for file in state.store.datasets.delete(caller.project_id, dataset_id):
             state.artefacts.delete_folder(view_name(file.id))
+            state.artefacts.delete_folder(check_name(file.id))
             state.artefacts.delete(file.artefact)
 
     await store_call.run(delete)

@@ -10,16 +10,9 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator, Field
 
 from luthier.jobs.records import Identity, StoredFile
-<<<<<<< HEAD
-from luthier.server import helpers, store_call
-from luthier.server.auth import Caller
-from luthier.server.errors import ApiError
-from luthier.server.helpers import Turns
-=======
 from luthier.server import data_children, store_call
 from luthier.server.auth import Caller
 from luthier.server.errors import ApiError
->>>>>>> datasets
 from luthier.server.local_files import local_files
 from luthier.server.names import find
 from luthier.server.openai.answering import unless_gone
@@ -77,11 +70,7 @@ class CheckReport(Shape):
 async def check_files(body: CheckRequest, request: Request, state: State, caller: Caller) -> Response:
     """Find every problem of a data set before time is spent on training."""
     asked, files = await store_call.run(_looked_up, state, caller, body)
-<<<<<<< HEAD
-    async with Turns.of(state, _NAME, AT_ONCE, MOST_WAITING).turn("checks"):
-=======
     async with data_children.turn(state):
->>>>>>> datasets
         with await store_call.run(_Copies, state, files) as names:
             answer = await unless_gone(request, _ask(asked, names))
     error = answer.get("error")
@@ -130,21 +119,6 @@ async def _ask(asked: dict[str, Any], copies: tuple[dict[str, str], dict[str, st
     def placed(value: Any) -> Any:
         return paths[value] if isinstance(value, str) else value and [paths[item] for item in value]
 
-<<<<<<< HEAD
-    request = {**asked, **{key: placed(asked[key]) for key in ("data", "validation", "test")}, "names": names}
-    try:
-        answer = await helpers.asked("luthier.jobs.data_check", request, LONGEST_SECONDS)
-    except TimeoutError:
-        raise ApiError(
-            400, f"The check took longer than {LONGEST_SECONDS:.0f} seconds; check a part of the data.", param="file",
-            code="check_timeout",
-        ) from None  # fmt: skip
-    if answer is None:
-        raise ApiError(400, "The data could not be checked: the check ran out of memory or broke down.", param="file",
-                       code="check_failed")  # fmt: skip
-    return answer
-=======
     placed_all = {key: placed(asked[key]) for key in ("data", "validation", "test")}
     request = {**asked, **placed_all, "names": names}
     return await data_children.ask("luthier.jobs.data_check", request, param="file", what="check")
->>>>>>> datasets

@@ -32,6 +32,7 @@ from luthier.server.luthier_api import (
     predict,
     recipes,
     reports,
+    searches,
 )
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
@@ -71,6 +72,7 @@ ROUTERS = (
     compare.router,
     recipes.router,
     extend.router,
+    searches.router,
     reports.router,
     check.router,
     predict.router,

@@ -54,6 +54,8 @@ class Assigning:
         values = {**with_paths(job.recipe, paths), "out": str(place.path)}
         if values.get("model") is not None:
             values["model"] = self._bases(values["model"])
+        if values.get("generator") is not None:
+            values["generator"] = self._base(values["generator"])
         return values
 
     def _bases(self, model: Any) -> Any:

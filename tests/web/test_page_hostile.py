@@ -131,7 +131,7 @@ def nothing_ran(visit: Visit) -> None:
     visit.clean()
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/searches", "/decisions"])
 def test_lists_show_texts_as_texts(hostile: Site, visit: Visit, path: str) -> None:
     visit.go(path).settled()
     visit.page.wait_for_timeout(300)

@@ -17,7 +17,7 @@ let job = null;
 let rowsShown = false;
 const parts = {};
 
-const dollars = (value) => (typeof value !== "number" ? "not known" : value === 0 ? "$0" : value < 0.01 ? `$${value.toPrecision(2)}` : `$${value.toFixed(2)}`);
+const dollars = (value) => (typeof value !== "number" ? "not known" : value < 0.0001 ? "under $0.0001" : value < 0.01 ? `$${value.toFixed(4)}` : `$${value.toFixed(2)}`);
 const value = (arm) => arm.metrics?.[job.metric];
 
 function picture() {
@@ -34,7 +34,7 @@ const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").slic
 function draw(found) {
   job = found;
   if (!parts.picture) {
-    parts.picture = chart("Quality against cost", picture, { x: "dollars for 1,000 requests", y: "", hover: "closest", height: 340 });
+    parts.picture = chart("Quality against cost", picture, { x: "dollars for 1,000 requests", y: "", hover: "closest", height: 340, percent: () => /accuracy|f1|match|recall|precision/.test(job.metric ?? ""), xTick: "$~g" });
     fill(byId("body"), h("div", { id: "verdict" }), h("section", { class: "card" }, h("h2", null, "Arms"), h("div", { id: "arms" })), h("section", { class: "card" }, parts.picture.figure), h("section", { class: "card", id: "rows", hidden: true }), h("div", { id: "notes" }));
   }
   const details = job.verdict_details;

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-PATIENCE_MS = 60_000
+PATIENCE_MS = 180_000
 SHOTS = Path(__file__).resolve().parents[2] / "build" / "screenshots"
 WIDE, NARROW = {"width": 1360, "height": 900}, {"width": 360, "height": 780}
 

@@ -67,7 +67,9 @@ class Site(Wire):
 
     def http_post(self, path: str, body: Any) -> httpx.Response:
         """Ask the running server."""
-        return httpx.post(self.base_url + path, json=body, headers={"authorization": f"Bearer {self.secret}"}, timeout=PATIENCE)
+        return httpx.post(
+            self.base_url + path, json=body, headers={"authorization": f"Bearer {self.secret}"}, timeout=PATIENCE
+        )
 
     def client(self, *_: Any) -> openai.OpenAI:  # type: ignore[override]
         """OpenAI's client on the running server."""
@@ -76,10 +78,18 @@ class Site(Wire):
     def job(self, *, events: Sequence[NewEvent] = (), **fields: Any) -> Job:
         """Put a job into the store as it is given."""
         values: dict[str, Any] = {
-            "id": new_id("ftjob-"), "project_id": self.project, "kind": "recipe", "status": "succeeded",
-            "model": "minilm", "base_model": "minilm", "task": "classify", "training_file": "file-x",
-            "created_at": int(clock.now().timestamp()), "seed": 0, "recipe": {"task": "classify", "data": {"train": "file-x"}},
-        }  # fmt: skip
+            "id": new_id("ftjob-"),
+            "project_id": self.project,
+            "kind": "recipe",
+            "status": "succeeded",
+            "model": "minilm",
+            "base_model": "minilm",
+            "task": "classify",
+            "training_file": "file-x",
+            "created_at": int(clock.now().timestamp()),
+            "seed": 0,
+            "recipe": {"task": "classify", "data": {"train": "file-x"}},
+        }
         return self.store.jobs.create(Job(**(values | fields)), [NewEvent("created", "Created"), *events])[0]
 
     def reported(self, report: dict[str, Any], **fields: Any) -> Job:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -20,16 +21,37 @@ def report(texts: tuple[str, ...]) -> dict[str, Any]:
     """A report all of whose texts are hostile."""
     cell = {"value": 0.9, "low": 0.8, "high": 0.95}
     return {
-        "task": "classify", "verdict": texts[0], "primary_metric": texts[1], "metrics": dict.fromkeys(texts[1:4], cell),
-        "baselines": {texts[4]: {texts[1]: cell}}, "warnings": list(texts[:4]), "rows": 10, "evaluated_on": "test",
-        "comparisons": [{"name": texts[5], "metric": texts[1], "ours": 0.9, "theirs": 0.5, "verdict": "better",
-                         "sentence": texts[6], "p_value": 0.01, "test": "mcnemar", "difference": cell}],
+        "task": "classify",
+        "verdict": texts[0],
+        "primary_metric": texts[1],
+        "metrics": dict.fromkeys(texts[1:4], cell),
+        "baselines": {texts[4]: {texts[1]: cell}},
+        "warnings": list(texts[:4]),
+        "rows": 10,
+        "evaluated_on": "test",
+        "comparisons": [
+            {
+                "name": texts[5],
+                "metric": texts[1],
+                "ours": 0.9,
+                "theirs": 0.5,
+                "verdict": "better",
+                "sentence": texts[6],
+                "p_value": 0.01,
+                "test": "mcnemar",
+                "difference": cell,
+            }
+        ],
         "per_class": {text: {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3} for text in texts},
-        "confusion": {"pairs": [{"expected": a, "predicted": b, "count": 2} for a, b in zip(texts, texts[1:], strict=False)]},
-        "worst_errors": [{"text": text, "expected": text, "predicted": text, "score": 0.9, "line": 3} for text in texts],
-        "overfitting": {"sentence": texts[7]}, "cost": {"seconds": 3.0, "tokens": 5}, "environment": {"processor": texts[2]},
+        "confusion": {"pairs": [{"expected": a, "predicted": b, "count": 2} for a, b in itertools.pairwise(texts)]},
+        "worst_errors": [
+            {"text": text, "expected": text, "predicted": text, "score": 0.9, "line": 3} for text in texts
+        ],
+        "overfitting": {"sentence": texts[7]},
+        "cost": {"seconds": 3.0, "tokens": 5},
+        "environment": {"processor": texts[2]},
         "data": {"rows": {texts[3]: 4}},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,46 +59,79 @@ def hostile(site: Site) -> Site:
     """A store where every text that a client can put in is hostile."""
     texts = CORPUS
     events = [NewEvent(f"m:{i}", text, level=("info", "warn", "error")[i % 3]) for i, text in enumerate(texts)]
-    events.append(NewEvent("samples:0", "Samples", data={"step": 0, "samples": [
-        {"prompt": text, "reference": text, "output": text, "finish_reason": "stop"} for text in texts]}))  # fmt: skip
+    events.append(
+        NewEvent(
+            "samples:0",
+            "Samples",
+            data={
+                "step": 0,
+                "samples": [
+                    {"prompt": text, "reference": text, "output": text, "finish_reason": "stop"} for text in texts
+                ],
+            },
+        )
+    )
     for i, text in enumerate(SHORT):
         site.job(
-            status="failed", suffix="x", metadata={"name": text, "dataset": text, "dataset_name": text},
-            error={"code": "x", "message": text}, model=text, task=("classify", text)[i % 2],
-            chosen={"epochs": text, "learning_rate": text}, events=events if i == 0 else (),
-        )  # fmt: skip
-    first = site.reported(report(texts), metadata={"name": texts[0]}, fine_tuned_model=f"ft:minilm:local:{SHORT[1]}:abc")
+            status="failed",
+            suffix="x",
+            metadata={"name": text, "dataset": text, "dataset_name": text},
+            error={"code": "x", "message": text},
+            model=text,
+            task=("classify", text)[i % 2],
+            chosen={"epochs": text, "learning_rate": text},
+            events=events if i == 0 else (),
+        )
+    first = site.reported(
+        report(texts), metadata={"name": texts[0]}, fine_tuned_model=f"ft:minilm:local:{SHORT[1]}:abc"
+    )
     site.state.extras["hostile"] = first.id
     now = first.created_at
     models: list[dict[str, Any]] = []
     for i, text in enumerate(SHORT):
         name = f"ft:minilm:local:{text}:{i}"
-        models.append({
-            "name": name, "project_id": site.project, "job_id": first.id, "base_model": "minilm", "task": "classify",
-            "method": "full", "artefact": f"models/{i}", "created_at": now,
-        })  # fmt: skip
+        models.append(
+            {
+                "name": name,
+                "project_id": site.project,
+                "job_id": first.id,
+                "base_model": "minilm",
+                "task": "classify",
+                "method": "full",
+                "artefact": f"models/{i}",
+                "created_at": now,
+            }
+        )
         site.store.endpoints.create(Endpoint(new_id("ep_"), site.project, f"endpoint-{i}", text, "running", 600, now))
         site.store.keys.create(site.project, text.replace("\u2028", "").replace("\u2029", "")[:60], "read")
     with site.store.database.write() as connection:
         connection.execute(insert(tables.models), models)
     rows = "".join(json.dumps({"text": text, "label": text[:60]}) + "\n" for text in texts for _ in range(2))
     names = ",".join(f'"{text[:40]}"'.replace('"', "'") for text in SHORT[:3])
-    for name, content in ((SHORT[1], rows), ("broken.jsonl", "".join(text + "\n" for text in texts)), ("head.csv", f"{names}\na,b,c\n")):
-        made = site.client().files.create(file=(name if "." in name else f"{name}.jsonl", content.encode()), purpose="fine-tune")
+    broken = "".join(text + "\n" for text in texts)
+    for name, content in ((SHORT[1], rows), ("broken.jsonl", broken), ("head.csv", f"{names}\na,b,c\n")):
+        file = (name if "." in name else f"{name}.jsonl", content.encode())
+        made = site.client().files.create(file=file, purpose="fine-tune")
         answer = site.http_post("/luthier/v1/datasets", {"file_id": made.id, "name": name.strip() or "x"})
         assert answer.status_code in (200, 400), answer.text
     return site
 
 
+FOREIGN = "() => document.querySelectorAll('iframe, script:not([src]), base, style:not([id^=plotly])').length"
+ADDRESSES = """() => [...document.querySelectorAll('[href], [src], [action]')]
+    .map(e => e.getAttribute('href') ?? e.getAttribute('src') ?? e.getAttribute('action'))
+    .filter(address => /^\\s*javascript:/i.test(address)).length"""
+
+
 def nothing_ran(visit: Visit) -> None:
+    """No script of the corpus ran, no element of it was made, and nothing else went wrong."""
     assert visit.page.evaluate("() => window.pwned") is None
-    assert visit.page.evaluate("() => document.querySelectorAll('iframe, script:not([src]), base, style:not([id^=plotly])').length") == 0
-    assert visit.page.evaluate("() => [...document.querySelectorAll('[href], [src], [action]')].filter(e => /^\\s*javascript:/i.test("
-                               "e.getAttribute('href') ?? e.getAttribute('src') ?? e.getAttribute('action'))).length") == 0  # fmt: skip
+    assert visit.page.evaluate(FOREIGN) == 0
+    assert visit.page.evaluate(ADDRESSES) == 0
     visit.clean()
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare"])
+@pytest.mark.parametrize("path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/searches", "/decisions"])
 def test_lists_show_texts_as_texts(hostile: Site, visit: Visit, path: str) -> None:
     visit.go(path).settled()
     visit.page.wait_for_timeout(300)

@@ -10,7 +10,7 @@ from site_in_thread import Site
 
 from luthier.jobs.records import NewEvent
 
-PATHS = ("/", "/data", "/runs", "/compare", "/try", "/models", "/settings", "/new", "/login")
+PATHS = ("/", "/data", "/runs", "/compare", "/searches", "/decisions", "/try", "/models", "/settings", "/new", "/login")
 LARGE = {"width": 3840, "height": 2160}
 SERIOUS = ("serious", "critical")
 
@@ -19,26 +19,49 @@ def report() -> dict[str, Any]:
     """A report as a classifier gives it."""
     cell = {"value": 0.9, "low": 0.8, "high": 0.95}
     return {
-        "task": "classify", "verdict": "Accuracy 90 % on 10 test rows.", "primary_metric": "accuracy",
-        "metrics": {"accuracy": cell, "macro_f1": cell}, "baselines": {"majority": {"accuracy": cell}}, "warnings": ["Few rows."],
-        "comparisons": [{"name": "majority", "metric": "accuracy", "ours": 0.9, "theirs": 0.5, "verdict": "better",
-                         "sentence": "better by 40 points", "p_value": 0.01, "test": "mcnemar", "difference": cell}],
-        "per_class": {"a": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}}, "rows": 10, "evaluated_on": "test",
-        "confusion": {"pairs": [{"expected": "a", "predicted": "b", "count": 2}]}, "cost": {"seconds": 3.0},
+        "task": "classify",
+        "verdict": "Accuracy 90 % on 10 test rows.",
+        "primary_metric": "accuracy",
+        "metrics": {"accuracy": cell, "macro_f1": cell},
+        "baselines": {"majority": {"accuracy": cell}},
+        "warnings": ["Few rows."],
+        "comparisons": [
+            {
+                "name": "majority",
+                "metric": "accuracy",
+                "ours": 0.9,
+                "theirs": 0.5,
+                "verdict": "better",
+                "sentence": "better by 40 points",
+                "p_value": 0.01,
+                "test": "mcnemar",
+                "difference": cell,
+            }
+        ],
+        "per_class": {"a": {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3}},
+        "rows": 10,
+        "evaluated_on": "test",
+        "confusion": {"pairs": [{"expected": "a", "predicted": "b", "count": 2}]},
+        "cost": {"seconds": 3.0},
         "worst_errors": [{"text": "It never came", "expected": "a", "predicted": "b", "score": 0.9, "line": 3}],
-    }  # fmt: skip
+    }
+
+
+def step(number: int) -> dict[str, Any]:
+    """What is measured at a step; every tenth is also validated."""
+    data: dict[str, Any] = {"step": number, "total_steps": 40, "train_loss": 2 / number, "learning_rate": 1e-4 / number}
+    if number % 10 == 0:
+        data |= {"valid_loss": 2.2 / number, "valid_metric": 1 - 1 / number, "valid_metric_name": "accuracy"}
+    return data
 
 
 @pytest.fixture(scope="module")
 def filled(site: Site) -> Site:
     """A server with something in every list."""
-    steps = [
-        NewEvent(f"step:{i}", f"Step {i}", type="metrics", data={"step": i, "total_steps": 40, "train_loss": 2 / i, "learning_rate": 1e-4 / i,
-                 **({"valid_loss": 2.2 / i, "valid_metric": 1 - 1 / i, "valid_metric_name": "accuracy"} if i % 10 == 0 else {})})
-        for i in range(1, 41)
-    ]  # fmt: skip
+    steps = [NewEvent(f"step:{i}", f"Step {i}", type="metrics", data=step(i)) for i in range(1, 41)]
     site.job(status="running", step=40, total_steps=100, metadata={"name": "under way"}, events=steps)
-    site.job(status="failed", error={"code": "invalid_training_file", "message": "Line 3 has no label."}, metadata={"name": "broken"})
+    wrong = {"code": "invalid_training_file", "message": "Line 3 has no label."}
+    site.job(status="failed", error=wrong, metadata={"name": "broken"})
     done = site.reported(report(), metadata={"name": "finished"}, events=steps)
     site.state.extras["done"] = done.id
     return site
@@ -61,8 +84,10 @@ def test_axe_finds_nothing_serious(filled: Site, open_page: Any, scheme: str) ->
         found = axe.run(visit.page, options={"resultTypes": ["violations"]}).response["violations"]
         told = [
             f"{path} {scheme} {one['id']}: {one['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
-            for one in found if one["impact"] in SERIOUS for node in one["nodes"]
-        ]  # fmt: skip
+            for one in found
+            if one["impact"] in SERIOUS
+            for node in one["nodes"]
+        ]
         assert not told, "\n".join(told)
         visit.shot(f"{path.strip('/').replace('/', '-')[:12] or 'home'}-{scheme}")
     visit.clean()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.core import clock, durable, durable_files
+from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.recipes import method_kind
 from luthier.jobs.records import Job, JobCheckpoint, Model, NewEvent, StoredFile
@@ -17,6 +18,7 @@ from luthier.jobs.tuned_names import (
     checkpoint_id,
     checkpoint_name,
     final_artefact,
+    parts_artefact,
     report_artefact,
     result_file_id,
     tuned_name,
@@ -58,7 +60,7 @@ def publish(artefacts: Artefacts, place: Workplace, result: dict[str, Any], orga
         models.append(Model(called, artefact=checkpoint_artefact(job.id, step), step=step, **common))
         measured = _measured(evaluations.get(step, {}), step, metrics)
         checkpoints.append(JobCheckpoint(checkpoint_id(job.id, step), job.id, step, called, measured, now))
-    _put_report(artefacts, place)
+    put_report(artefacts, place, run)
     state = _put_state(artefacts, place)
     file = _put_result_file(artefacts, job, result_csv(metrics), now)
     events = [
@@ -84,6 +86,7 @@ def unpublish(artefacts: Artefacts, job_id: str, published: Published) -> None:
         artefacts.delete(file.artefact)
     artefacts.delete_folder(report_artefact(job_id))
     artefacts.delete_folder(state_artefact(job_id))
+    artefacts.delete_folder(parts_artefact(job_id))
 
 
 def _measured(evaluation: dict[str, Any], step: int, metrics: list[dict[str, Any]]) -> dict[str, float]:
@@ -103,8 +106,9 @@ def _measured(evaluation: dict[str, Any], step: int, metrics: list[dict[str, Any
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _put_report(artefacts: Artefacts, place: Workplace) -> None:
-    run, folder = place.run, place.path / "report"
+def put_report(artefacts: Artefacts, place: Workplace, run: RunDir) -> None:
+    """Keep what a run of this job proved, without our paths. Raises `StorageError`."""
+    folder = place.path / "report"
     with durable.atomic_folder(folder) as temporary:
         for path in (run.report_json, run.report_html, run.card):
             if path.is_file():

@@ -13,9 +13,11 @@ from luthier.core.rundir import RunDir
 from luthier.jobs.records import Job, StoredFile
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".psv", ".parquet", ".conll", ".bio", ".iob", ".txt",
-           ".md")  # fmt: skip
+           ".md", ".html", ".htm", ".yaml", ".yml", ".rst")  # fmt: skip
 """Endings of a file's name that say what is in it; no other part of a client's name becomes part of a path."""
 _SMALLEST_BATCH = 2
+_FILES = (*SOURCES, "knowledge")
+"""Keys of `data` that name stored files; a decision also searches in knowledge."""
 
 
 def is_file_id(value: Any) -> bool:
@@ -25,7 +27,7 @@ def is_file_id(value: Any) -> bool:
 
 def file_ids(recipe: Mapping[str, Any]) -> list[str]:
     """The stored files that a recipe's data are made of, each once."""
-    found = [item for name in SOURCES for item in _items(_data(recipe).get(name)) if is_file_id(item)]
+    found = [item for name in _FILES for item in _items(_data(recipe).get(name)) if is_file_id(item)]
     return list(dict.fromkeys(found))
 
 
@@ -56,7 +58,7 @@ def with_paths(recipe: Mapping[str, Any], paths: Mapping[str, Path]) -> dict[str
         raise RecipeError("a template cannot be given.", param="data.template", code="template_refused")
     if isinstance((recipe.get("evaluate") or {}).get("forgetting"), dict):
         raise RecipeError("anchors cannot be given.", param="evaluate.forgetting", code="anchors_refused")
-    return {**recipe, "data": {**data, **{name: settle(data[name]) for name in SOURCES if name in data}}}
+    return {**recipe, "data": {**data, **{name: settle(data[name]) for name in _FILES if name in data}}}
 
 
 def worker_recipe(

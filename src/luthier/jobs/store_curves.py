@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sql
 
 from luthier.jobs.job_rows import JobChanges, read_job
+from luthier.jobs.progress import PARTS
 from luthier.jobs.reading import missing, page, reader
 from luthier.jobs.records import JobEvent, Page
 from luthier.jobs.tables import events
@@ -64,6 +65,18 @@ class CurveStore:
         evaluations = [point for _, point in points if any(name in point for name in _EVALUATED)]
         steps = [point for key, point in points if key.startswith("step:")]
         return Curve(thinned(steps, most), evaluations, count, last or after)
+
+    def parts(self, project: str, id: str) -> list[dict[str, Any]]:
+        """The trials of a search or the arms of a decision as their last events tell them, in the order in which they
+        began. Raises `NotFound`."""
+        query = sql.select(events.c.data, events.c.created_at).where(
+            events.c.job_id == id, events.c.key.startswith(PARTS)
+        )
+        with self._database.read() as connection:
+            if read_job(connection, id).project_id != project:
+                raise missing("job", id)
+            rows = connection.execute(query.order_by(events.c.seq)).all()
+        return list({data["part"]: {**data["about"], "updated_at": at} for data, at in rows}.values())
 
     def samples(self, project: str, id: str, after: str | None = None, limit: int = 20) -> Page[JobEvent]:
         """The answers to fixed questions, one event for each evaluation, oldest first. Raises `NotFound`."""

@@ -47,12 +47,12 @@ class Telling:
         if kind == "sample":
             self._sample(data)
             return
-        self._answered(_seconds(line))
+        self._answered(seconds_of(line))
         if kind == "step":
             self._release()
-            self._step(data, _seconds(line))
+            self._step(data, seconds_of(line))
         elif kind == "evaluation":
-            self._evaluation(data, _seconds(line))
+            self._evaluation(data, seconds_of(line))
         elif kind != "judging":  # the last step of an epoch waits for its validation loss
             self._release()
         if kind == "checkpoint" and data.get("whole_epoch"):
@@ -63,10 +63,10 @@ class Telling:
         elif kind == "message":
             if "recipe" in data:
                 self.chosen = chosen(data["recipe"])
-            told = {"tracking": data["tracking"]} if "tracking" in data else None
-            self._message(line.get("message", ""), line.get("level", "info"), _seconds(line), told)
+            more = {"tracking": data["tracking"]} if "tracking" in data else {}
+            self._message(line.get("message", ""), line.get("level", "info"), seconds_of(line), more)
         elif kind == "gate" and data.get("id") == "G3" and "nothing is cut" not in data.get("detail", ""):
-            self._message(f"Some samples are too long: {data['detail']}", "warn", _seconds(line))
+            self._message(f"Some samples are too long: {data['detail']}", "warn", seconds_of(line))
 
     def taken(self) -> list[NewEvent]:
         """The events so far, which are the caller's from now on."""
@@ -111,7 +111,7 @@ class Telling:
         if self._samples and self._samples[-1]["step"] != data["step"]:
             self._samples = []  # a part of an evaluation that nothing followed: its worker died
         if len(self._samples) < _MOST_SAMPLES:
-            texts = {name: _text(data.get(name)) for name in ("prompt", "reference", "output", "finish_reason")}
+            texts = {name: plain_text(data.get(name)) for name in ("prompt", "reference", "output", "finish_reason")}
             self._samples.append({"step": int(data["step"]), **texts})
 
     def _answered(self, at: int) -> None:
@@ -130,14 +130,18 @@ class Telling:
             self._held = None
 
     def _message(self, text: str, level: Any, at: int, data: dict[str, Any] | None = None) -> None:
-        text = self._named(text)[:_LONGEST]
-        if text:
-            key = hashlib.sha256(text.encode()).hexdigest()[:16]
-            self.events.append(NewEvent(f"message:{key}", text, level=level, data=data or {}, created_at=at))
+        self.events += told(self._named(text), level, at, data)
 
 
-def _text(value: Any) -> str:
-    """A text as it is kept; the databases hold neither U+0000 nor half of a surrogate pair."""
+def told(text: str, level: Any, at: int, data: dict[str, Any] | None = None) -> list[NewEvent]:
+    """A message as an event, whose key is its text, so that a replay says it once; none for no text."""
+    text = text[:_LONGEST]
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return [NewEvent(f"message:{key}", text, level=level, data=data or {}, created_at=at)] if text else []
+
+
+def plain_text(value: Any) -> str:
+    """A text as it is kept, in some length; the databases hold neither U+0000 nor half of a surrogate pair."""
     return str(value or "")[:_LONGEST].replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
 
 
@@ -154,7 +158,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _seconds(line: dict[str, Any]) -> int:
+def seconds_of(line: dict[str, Any]) -> int:
+    """When a worker's line was said, in seconds since 1970."""
     try:
         return int(datetime.fromisoformat(line["created_at"]).timestamp())
     except (KeyError, TypeError, ValueError):

@@ -24,8 +24,9 @@ class Assignment:
     """One job for one worker.
 
     Attributes:
+        kind: of the job: openai or recipe (a training), search, decision.
         fence: of the claim; a worker of a lower one that is still at the run folder is ended first.
-        recipe: a Recipe's values, with paths of files.
+        recipe: a Recipe's values, with paths of files; of a decision what `deciding_request` says.
         run: the run's folder; where it holds a run already, that goes on.
         lock: the file that the worker locks, so that a run has one worker.
         files: sha256 by path of what is learned from.
@@ -49,6 +50,7 @@ class Assignment:
     memory_bytes: int = 0
     nice: int = 10
     state: str | None = None
+    kind: str = "recipe"
 
     def to_line(self) -> bytes:
         """The assignment as one line."""

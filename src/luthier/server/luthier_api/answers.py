@@ -80,7 +80,7 @@ def _answers(
 ) -> dict[str, Any]:
     job = find_job(state, caller, job_id)
     return {"object": "list", "task": job.task, **page_of(_path(state, job), after, limit, which, words,
-                                                          _names(state, job))}  # fmt: skip
+                                                          file_names_of(state, job))}  # fmt: skip
 
 
 def page_of(
@@ -121,7 +121,7 @@ def _path(state: AppState, job: Job) -> Path:
     return path
 
 
-def _names(state: AppState, job: Job) -> dict[str, str]:
+def file_names_of(state: AppState, job: Job) -> dict[str, str]:
     """What people call the job's files, by the names that its worker saw."""
     names = {}
     for number, file_id in enumerate(file_ids(job.recipe)):

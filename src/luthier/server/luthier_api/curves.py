@@ -13,7 +13,7 @@ from luthier.jobs.store_curves import Curve, thinned
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.openai.answers import ERRORS, After, Id, PageShape, Shape, json_response, list_of
-from luthier.server.openai.fine_tuning import after_of, find_job
+from luthier.server.openai.fine_tuning import after_of, find_training
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/luthier/v1", tags=["Jobs"], responses=ERRORS)
@@ -112,14 +112,14 @@ async def job_samples(
     limit: Annotated[int, Query(ge=1, le=100)] = 100,
 ) -> Response:  # fmt: skip
     """What the model answered to the same few questions at each evaluation, oldest first."""
-    await store_call.run(find_job, state, caller, job_id)
+    await store_call.run(find_training, state, caller, job_id)
     read = state.store.curves.samples
     page = await after_of(after, "sample", read, caller.project_id, job_id, after, limit)
     return json_response(list_of([_sample(event) for event in page.items], page.has_more))
 
 
 def _metrics(state: AppState, caller: Identity, job_id: str, after: int, points: int) -> dict[str, Any]:
-    job = find_job(state, caller, job_id)
+    job = find_training(state, caller, job_id)
     curve = state.store.curves.curve(caller.project_id, job.id, after=after, most=points)
     if not after:
         curve = _with_origins(state, caller, job, curve, points)
@@ -132,7 +132,7 @@ def _with_origins(state: AppState, caller: Identity, job: Job, curve: Curve, poi
         origin = job.result.get("origin") or {}
         if origin.get("continues") != "state":
             break
-        job = find_job(state, caller, origin["job"])
+        job = find_training(state, caller, origin["job"])
         before = state.store.curves.curve(caller.project_id, job.id, most=points)
         curve = replace(
             curve, steps=[*before.steps, *curve.steps], evaluations=[*before.evaluations, *curve.evaluations],

@@ -21,7 +21,7 @@ from luthier.server.luthier_api.recipe_requests import LARGEST
 from luthier.server.names import Resolved, find
 from luthier.server.openai.answers import ERRORS, Id, failure, json_response
 from luthier.server.openai.body import Body, whole
-from luthier.server.openai.fine_tuning import IdempotencyKey, find_job
+from luthier.server.openai.fine_tuning import IdempotencyKey, find_training
 from luthier.server.openai.job_making import new_job, submit, usable_file
 from luthier.server.openai.job_requests import Suffix
 from luthier.server.openai.job_shapes import RecipeJob, recipe_job_json
@@ -53,7 +53,7 @@ async def extend_job(
     """
 
     def make() -> Job:
-        origin = find_job(state, caller, job_id)
+        origin = find_training(state, caller, job_id)
         draft = _further(state, caller, origin, body)
         asked = {"extend": origin.id, **body.model_dump(mode="json")}
         return submit(state, caller, draft, asked, idempotency_key)

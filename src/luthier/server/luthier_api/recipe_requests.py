@@ -154,7 +154,7 @@ def _task_and_model(state: AppState, caller: Identity, recipe: Recipe, training:
     task: str = recipe.task
     if task == "auto":
         task = (named.task if named is not None else "") or _recognised(state, recipe, training)
-    model = named or find(state, caller, _default_model(task))
+    model = named or find(state, caller, default_model(task))
     if model.task and task != model.task:
         raise _refused("task", f"'{recipe.model}' was trained to {model.task}, so it cannot go on to {task}")
     if not model.task and task not in model.base.tasks:
@@ -169,7 +169,8 @@ def _recognised(state: AppState, recipe: Recipe, file: StoredFile) -> str:
     return task
 
 
-def _default_model(task: str) -> str:
+def default_model(task: str) -> str:
+    """The embedded base that learns a task."""
     kind = "generative" if task in LANGUAGE_TASKS else "encoder"
     return next(entry.name for entry in catalogue.entries() if entry.kind == kind)
 

@@ -19,7 +19,7 @@ from luthier.core.recipe_track import WandbSpec
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import LENGTH
 from luthier.jobs.limits import Limits
-from luthier.jobs.records import Identity, Job, NewEvent, StoredFile
+from luthier.jobs.records import TRAININGS, Identity, Job, NewEvent, StoredFile
 from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.names import Resolved, find
@@ -34,6 +34,7 @@ SAME_SECONDS = 60
 LEARNED_FROM = ("fine-tune", "user_data")
 """Purposes of files that a recipe may learn from; OpenAI's own jobs take the first only."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PREFIXES = {"search": "search-", "decision": "decision-"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -215,7 +216,7 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
         if not _KEY.fullmatch(idempotency_key):
             raise ApiError(400, "The header Idempotency-Key is 1 to 255 visible ASCII characters.",
                            param="Idempotency-Key", code="invalid_idempotency_key")  # fmt: skip
-        job = _with_id(draft, _id_of(caller.project_id, "key", idempotency_key))
+        job = _with_id(draft, _id_of(draft, caller.project_id, "key", idempotency_key))
         found = _record(state, job)
         if _request_of(found) != _request_of(job):
             raise ApiError(
@@ -228,7 +229,7 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
     free = ""
     for minute in (at // SAME_SECONDS, at // SAME_SECONDS - 1):
         for number in count():
-            job_id = _id_of(caller.project_id, caller.key_id, digest, str(minute), str(number))
+            job_id = _id_of(draft, caller.project_id, caller.key_id, digest, str(minute), str(number))
             try:
                 earlier = state.store.jobs.get(caller.project_id, job_id)
             except NotFound:
@@ -242,8 +243,9 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
 def _record(state: AppState, job: Job) -> Job:
     settings = state.settings
     limits = Limits(per_key=settings.max_queued_jobs_per_key, per_project=settings.max_queued_jobs)
+    what = "fine-tuning job" if job.kind in TRAININGS else job.kind
     events = (
-        NewEvent("created", f"Created fine-tuning job: {job.id}"),
+        NewEvent("created", f"Created {what}: {job.id}"),
         NewEvent("validating", f"Validating training file: {job.training_file}"),
     )
     return state.store.jobs.create(job, events, idempotency=job.id, limits=limits)[0]
@@ -253,17 +255,20 @@ def _with_id(draft: Job, job_id: str) -> Job:
     """The draft with its id, and a seed that follows from it where none was asked for."""
     drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8], "big") % (LARGEST_SEED + 1)
     seed = drawn if draft.seed < 0 else draft.seed
+    if draft.kind not in TRAININGS:
+        return replace(draft, id=job_id, seed=seed)
     recipe = {**draft.recipe, "train": {**draft.recipe["train"], "seed": seed}}
     return replace(draft, id=job_id, seed=seed, recipe=recipe)
 
 
-def _id_of(*parts: str) -> str:
+def _id_of(draft: Job, *parts: str) -> str:
+    prefix = _PREFIXES.get(draft.kind, "ftjob-")
     number = int.from_bytes(hashlib.sha256(json_bytes(parts)).digest(), "big")
     letters = ""
     for _ in range(LENGTH):
         number, letter = divmod(number, len(_LETTERS))
         letters += _LETTERS[letter]
-    return f"ftjob-{letters}"
+    return f"{prefix}{letters}"
 
 
 _REQUESTED: tuple[Callable[[Job], Any], ...] = (

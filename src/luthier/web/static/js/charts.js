@@ -41,8 +41,8 @@ function layout(options) {
     margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? true, hovermode: options.hover ?? "x unified",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
-    xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0 },
-    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: options.percent ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : "normal" },
+    xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0, ...(options.xTick ? { tickformat: options.xTick } : {}) },
+    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: (typeof options.percent === "function" ? options.percent() : options.percent) ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : "normal" },
     ...options.layout,
   };
 }
@@ -67,7 +67,7 @@ export function chart(title, series, options = {}) {
       const own = one.colour ?? seriesColour(one.slot ?? i);
       const { colour: _, slot: __, ...trace } = one;
       if (trace.type === "parcoords" || trace.type === "bar" && trace.marker) return trace;
-      return { type: "scatter", mode: "lines", ...trace, line: { color: own, width: 2, ...trace.line }, marker: { color: own, size: 7, ...trace.marker } };
+      return { type: "scatter", mode: "lines", cliponaxis: false, ...trace, line: { color: own, width: 2, ...trace.line }, marker: { color: own, size: 7, ...trace.marker } };
     });
   }
 
@@ -93,7 +93,7 @@ export function chart(title, series, options = {}) {
     const kept = rows.slice(-MOST_ROWS);
     const table = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Values of ${title}` }, h("table", null,
       h("thead", null, h("tr", null, ["Series", options.x || "x", options.y || "y"].map((name) => h("th", { scope: "col" }, name)))),
-      h("tbody", null, kept.map((row) => h("tr", null, h("th", { scope: "row" }, row[0]), h("td", { class: "n" }, row[1]), h("td", { class: "n" }, options.percent ? percent(row[2], 2) : number(row[2], 4)))))));
+      h("tbody", null, kept.map((row) => h("tr", null, h("th", { scope: "row" }, row[0]), h("td", { class: "n" }, row[1]), h("td", { class: "n" }, (typeof options.percent === "function" ? options.percent() : options.percent) ? percent(row[2], 2) : number(row[2], 4)))))));
     values.replaceChildren(values.firstElementChild, table, ...(rows.length > kept.length ? [h("p", { class: "muted small" }, `The last ${MOST_ROWS} of ${rows.length} values.`)] : []));
   }
 

@@ -8,6 +8,7 @@ import { dialog, loading, show } from "./ui.js";
 
 const PER_PAGE = 25;
 const MOST_COLUMNS = 8;
+const MOST_TOKENS = 4000;
 
 /** A value of a row as a text. */
 const plain = (value) => (value === null || value === undefined ? "" : typeof value === "string" ? value : JSON.stringify(value));
@@ -78,13 +79,9 @@ function showTokens(box, id, version, number) {
   fill(box, loading(3));
   return show(box, async () => {
     const found = await get(`${path`/luthier/v1/datasets/${id}/versions/${version.version}/tokens`}?row=${number}`);
-    const all = found.tokens ?? found.data ?? [];
-    const learned = all.filter((one) => (one.weight ?? one[1] ?? 0) > 0).length;
-    return h("div", null, h("h3", null, "Tokens"), h("p", { class: "muted small" }, learned ? `${count(all.length)} tokens, ${count(learned)} of them are learned (green).` : `${count(all.length)} tokens.`, found.cut ? " The row is longer than the model reads; its end is cut." : ""),
-      h("div", { class: "tokens card" }, all.slice(0, 4000).map((one) => {
-        const text = one.text ?? one[0] ?? String(one);
-        const weight = one.weight ?? one[1] ?? 0;
-        return h("span", { class: `token${weight > 0 ? " learned" : ""}` }, text);
-      })));
+    return h("div", null, h("h3", null, "Tokens"), h("p", { class: "muted small" }, found.learned ? `${count(found.total)} tokens of ${found.model}; the ${count(found.learned)} green ones are learned, the others are only read.` : `${count(found.total)} tokens of ${found.model}.`,
+      found.cut ? ` The row is longer than ${count(found.max_length)} tokens; its end is cut.` : ""),
+    h("div", { class: "tokens card" }, found.tokens.slice(0, MOST_TOKENS).map((one) => h("span", { class: `token${one.weight > 0 ? " learned" : ""}${one.special ? " special" : ""}`, title: `${one.id}${one.tag && one.tag !== "O" ? ` ${one.tag}` : ""}` }, one.text))),
+    found.tokens.length > MOST_TOKENS ? h("p", { class: "muted small" }, `The first ${count(MOST_TOKENS)}.`) : null);
   });
 }

@@ -39,7 +39,8 @@ export function paged(caption, columns, load, { nothing, rowProps, look, say } =
       cursors = cursors.slice(0, page + 1);
       if (found.next !== null && found.next !== undefined) cursors.push(found.next);
       fill(body, found.rows.length || page ? table(caption, columns, found.rows, { rowProps, look }) : nothing?.() ?? h("p", { class: "muted" }, "Nothing here."));
-      foot.hidden = page === 0 && cursors.length === 1;
+      back.hidden = on.hidden = page === 0 && cursors.length === 1;
+      foot.hidden = back.hidden && (!say || !found.rows.length);
       back.disabled = page === 0;
       on.disabled = page + 1 >= cursors.length;
       place.textContent = say ? say(found, page) : `Page ${page + 1}${found.total ? ` of ${found.total}` : ""}`;

@@ -30,7 +30,7 @@ export async function addToDataset(row) {
       const whole = row.messages ? { messages: [...row.messages.slice(0, -1), { role: "assistant", content: right }] }
         : row.prompt !== undefined ? { prompt: row.prompt, completion: right } : { text: row.text, label: right };
       const set = sets.find((one) => one.id === which.value);
-      const made = await post(path`/luthier/v1/datasets/${set.id}/versions`, { base: set.latest.version, fixes: [{ kind: "add_rows", rows: [whole] }] });
+      const made = await post(path`/luthier/v1/datasets/${set.id}/versions`, { base: set.latest.version, fixes: [{ fix: "add_rows", rows: [whole] }] });
       close();
       toast(`Added to ${set.name}, version ${made.version}.`, "good");
     });

@@ -20,8 +20,8 @@ let tab = 0;
 const ORIGINS = { file: "an uploaded file", path: "a path of the server", url: "an address", example: "a shipped example", fixes: "fixes" };
 function origin(one) {
   const from = one.origin ?? {};
-  if (from.kind !== "fixes") return `from ${ORIGINS[from.kind] ?? from.kind ?? "a file"}${from.filename ? ` (${from.filename})` : ""}`;
-  return `from version ${from.base ?? one.version - 1}: ${(from.done ?? from.summary ?? from.fixes ?? []).map((fix) => (typeof fix === "string" ? fix : fix.kind?.replaceAll("_", " ") ?? "")).join(", ") || "fixes"}`;
+  if (from.kind !== "fixes") return `from ${ORIGINS[from.kind] ?? "a file"}`;
+  return `version ${from.base ?? one.version - 1}, mended`;
 }
 
 async function begin() {

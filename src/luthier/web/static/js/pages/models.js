@@ -47,7 +47,7 @@ const refresh = async () => fill(byId("endpoints"), await endpoints());
 
 export async function deploy(model) {
   const models = await allModels();
-  const name = h("input", { required: true, pattern: "[a-z0-9][a-z0-9-]{0,62}", autocomplete: "off", spellcheck: "false", placeholder: "support" });
+  const name = h("input", { required: true, pattern: "[a-z0-9][a-z0-9\\-]{0,62}", autocomplete: "off", spellcheck: "false", placeholder: "support" });
   const which = h("select", null, [...models.tuned, ...models.checkpoints, ...models.base].map((one) => h("option", { value: one.id, selected: one.id === model }, one.id)));
   const idle = select(IDLE, "600");
   const { close } = dialog("Deploy a model", h("form", { onsubmit: (event) => {

@@ -1,4 +1,5 @@
 // New run: a few choices become a recipe, which the server checks, forecasts and writes down while they are made.
+// The same choices can become a search over settings, or a decision whether to fine-tune at all.
 
 import { ApiError, get, maybe, path, post } from "../api.js";
 import { checked, fromExample, fromFile, listDatasets, versionsOf } from "../datasets.js";
@@ -13,8 +14,20 @@ const METHODS = [
   ["lora", "LoRA", "A small part beside the weights; less memory, a small file."],
   ["head", "Only the head", "The model itself stays as it is. Seconds, for a first look."],
 ];
+const KINDS = [
+  ["run", "Train once", "One run with good settings, and its report."],
+  ["search", "Search for settings", "Many short trials; the best is trained again."],
+  ["decision", "Decide first", "Would a prompt or retrieval do? All are measured."],
+];
+const VARIED = [
+  ["rate", "Learning rate", "a third to three times the usual", () => ["train", "learning_rate_multiplier", { search: { low: 0.3, high: 3, log: true } }], true],
+  ["batch", "Rows in a step", "8, 16 or 32", () => ["train", "batch_size", { search: [8, 16, 32] }], true],
+  ["warmup", "Warm-up", "none to a fifth of the steps", () => ["train", "warmup", { search: { low: 0, high: 0.2 } }], false],
+  ["decay", "Weight decay", "0, 0.01 or 0.1", () => ["train", "weight_decay", { search: [0, 0.01, 0.1] }], false],
+  ["rank", "LoRA rank", "4, 8, 16 or 32", () => ["method", "rank", { search: [4, 8, 16, 32] }], true],
+];
 const SMALL = 200e6;
-const state = { dataset: null, version: null, task: null, model: "auto", method: "full", catalogue: [], tuned: [], sets: [], checked: null, picked: false, tab: 0 };
+const state = { dataset: null, version: null, task: null, model: "auto", method: "full", catalogue: [], tuned: [], sets: [], checked: null, picked: false, tab: 0, kind: "run", varied: new Set(VARIED.filter((one) => one[4]).map((one) => one[0])) };
 const text = (id) => byId(id).value.trim();
 const whole = (id) => (text(id) === "" ? undefined : /^\d+$/.test(text(id)) ? Number(text(id)) : text(id));
 const real = (id) => (text(id) === "" ? undefined : Number.isFinite(Number(text(id))) ? Number(text(id)) : text(id));
@@ -29,6 +42,43 @@ function recipe() {
   const method = { kind: state.method };
   if (state.method === "lora" && whole("rank") !== undefined) method.rank = whole("rank");
   return { ...(state.model === "auto" ? {} : { model: state.model }), ...(state.task ? { task: state.task } : {}), data, method, ...(Object.keys(kept).length ? { train: kept } : {}) };
+}
+
+/** The recipe of a search: what may vary stands as a search in the place of a value. */
+function searchRecipe() {
+  const values = recipe();
+  for (const [name, , , make] of VARIED) {
+    if (!state.varied.has(name) || name === "rank" && state.method !== "lora") continue;
+    const [group, key, search] = make();
+    values[group] = { ...values[group], [key]: search };
+  }
+  const minutes = real("minutes");
+  return { ...values, search: { trials: whole("trials") ?? 12, ...(typeof minutes === "number" ? { budget: 60 * minutes } : minutes === undefined ? {} : { budget: minutes }) } };
+}
+
+/** The request of a decision. */
+function decision() {
+  const version = state.version;
+  const minutes = real("decide-minutes") ?? 15;
+  return { data: { train: version.file_id, ...(version.test_file_id ? { test: version.test_file_id } : {}) }, ...(state.task ? { task: state.task } : {}), ...(state.model === "auto" ? {} : { model: state.model }),
+    budget_seconds: typeof minutes === "number" ? 60 * minutes : minutes, prices: { hour: real("hour") ?? 0.1 }, suffix: suffix(), metadata: metadata() };
+}
+
+function drawKinds() {
+  fill(byId("kind"), KINDS.map(([name, title, words]) => choice("kind", name, title, words, state.kind === name, (value) => {
+    state.kind = value;
+    drawKinds();
+    byId("new").querySelector(`input[name=kind][value=${value}]`).focus();
+  })));
+  byId("search-fields").hidden = state.kind !== "search";
+  byId("method-card").hidden = state.kind === "decision";
+  byId("decide-card").hidden = state.kind !== "decision";
+  byId("as-card").hidden = state.kind !== "run";
+  byId("start").textContent = { run: "Start training", search: "Start the search", decision: "Start the decision" }[state.kind];
+  fill(byId("varied"), VARIED.filter(([name]) => name !== "rank" || state.method === "lora").map(([name, title, words]) => h("label", { class: "choice" }, h("input", { type: "checkbox", checked: state.varied.has(name), onchange: (event) => {
+    if (event.target.checked) state.varied.add(name);
+    else state.varied.delete(name);
+  } }), h("strong", null, title), h("span", null, words))));
 }
 
 const suffix = () => text("name").replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 40) || undefined;
@@ -71,6 +121,7 @@ function drawMethods() {
     state.method = value;
     state.picked = true;
     byId("rank-field").hidden = value !== "lora";
+    drawKinds();
   }, name === best ? tag("recommended", "good") : null)));
   byId("rank-field").hidden = state.method !== "lora";
 }
@@ -223,6 +274,12 @@ byId("new").addEventListener("submit", (event) => {
   if (!state.version) return;
   during(byId("start"), async () => {
     const name = text("name") || state.dataset?.name || "";
+    if (state.kind !== "run") {
+      const named = { ...metadata(), ...(name ? { name } : {}) };
+      const made = state.kind === "search" ? await post("/luthier/v1/searches", { recipe: searchRecipe(), suffix: suffix(), metadata: named }) : await post("/luthier/v1/decisions", { ...decision(), metadata: named });
+      location.assign(`/${state.kind === "search" ? "searches" : "decisions"}/${encodeURIComponent(made.id)}`);
+      return;
+    }
     const job = await post("/luthier/v1/jobs", { recipe: recipe(), suffix: suffix() ?? (name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 40) || undefined), metadata: { ...metadata(), ...(name ? { name } : {}) } });
     location.assign(`/runs/${encodeURIComponent(job.id)}`);
   });
@@ -241,6 +298,8 @@ function take(values) {
 
 async function begin() {
   const asked = new URLSearchParams(location.search);
+  if (KINDS.some(([name]) => name === asked.get("kind"))) state.kind = asked.get("kind");
+  drawKinds();
   drawTasks();
   fill(byId("data"), loading(3));
   try {

@@ -165,12 +165,20 @@ def belongings(crowd: Crowd) -> dict[str, str]:
         1, {"model": "luthier-nano"},
     )  # fmt: skip
     store.jobs.create(job, [NewEvent("created", "Created")])
+    parts = {kind: Job(new_id(f"{kind}-"), project, kind, "paused", "minilm", "minilm", "classify", file_id, now, 1,
+                       {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}})
+             for kind in ("search", "decision")}  # fmt: skip
+    for part in parts.values():
+        store.jobs.create(part, [NewEvent("created", "Created")])
     endpoint = store.endpoints.create(Endpoint(new_id("ep_"), project, new_id("e"), "luthier-nano", "stopped", 60, now))
     [key] = [key for key in store.keys.list(project) if key.name == "admin"]
     return {
         "file_id": file_id,
         "upload_id": upload.id,
         "job_id": job.id,
+        "search_id": parts["search"].id,
+        "decision_id": parts["decision"].id,
+        "number": "777",
         "endpoint_id": endpoint.id,
         "key_id": key.id,
         "model": f"ft:luthier-nano:local::{job.id[-8:]}",

@@ -29,10 +29,10 @@ def run_decision(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         overrides=how.get("overrides") or (), seed=how.get("seed", 0), folder=assignment.run,
         listener=DecisionListener(listener),
     )  # fmt: skip
-    return _result(decided, values.get("model"))
+    return _result(decided)
 
 
-def _result(decided: Decided, model: str | None) -> dict[str, Any]:
+def _result(decided: Decided) -> dict[str, Any]:
     decision = decided.decision
     chosen = decision.arm
     metrics = {} if chosen is None or chosen.score is None else chosen.score.metrics
@@ -46,15 +46,8 @@ def _result(decided: Decided, model: str | None) -> dict[str, Any]:
         "arm": None if chosen is None else chosen.name,
     }
     if chosen is not None and chosen.run is not None and chosen.name in METHODS:
-        found |= {"model": str(Path(chosen.run) / "model"), "run": chosen.run, "method": METHODS[chosen.name],
-                  "base": model or _default_base(decided.rows.task)}  # fmt: skip
+        found |= {"model": str(Path(chosen.run) / "model"), "run": chosen.run, "method": METHODS[chosen.name]}
     return found
-
-
-def _default_base(task: str) -> str:
-    from luthier.train.defaults import default_model
-
-    return default_model(task)
 
 
 class DecisionListener:

@@ -251,6 +251,7 @@ def _line(value: Any) -> str:
         ({"settings": {"train.epoch": 1}}, 400, "settings"),
         ({"endpoint": "http://169.254.169.254/"}, 400, "endpoint"),
         ({"assistant": "/etc/passwd"}, 400, "assistant"),
+        ({"assistant": "nobody"}, 404, "assistant"),
         ({"data": {"train": "/etc/passwd"}}, 404, "data.train"),
         ({"data": {}}, 400, "data.train"),
     ],

@@ -25,11 +25,19 @@ def run_decision(assignment: Assignment, listener: Listener) -> dict[str, Any]:
     decided = decide(
         data["train"], task=values.get("task", "auto"), columns=data.get("columns") or None, test=data.get("test"),
         model=values.get("model"), generator=values.get("generator"), knowledge=data.get("knowledge") or (),
-        budget=how["budget"], arms=how.get("arms") or (), prices=Prices(**how.get("prices") or {}),
+        assistant=how.get("assistant"), **_endpoint(how.get("endpoint")), budget=how["budget"],
+        arms=how.get("arms") or (), prices=Prices(**how.get("prices") or {}),
         overrides=how.get("overrides") or (), seed=how.get("seed", 0), folder=assignment.run,
         listener=DecisionListener(listener),
     )  # fmt: skip
     return _result(decided)
+
+
+def _endpoint(told: dict[str, Any] | None) -> dict[str, Any]:
+    """The operator's endpoint; its key is in the environment of this process alone."""
+    if told is None:
+        return {}
+    return {"endpoint": told["url"], "name": told["name"], "key_variable": told["key_variable"]}
 
 
 def _result(decided: Decided) -> dict[str, Any]:

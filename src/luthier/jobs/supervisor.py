@@ -17,7 +17,7 @@ from luthier.core.errors import LuthierError, StorageError
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.assigning import Assigning
 from luthier.jobs.checking import Checking
-from luthier.jobs.children import Child, computing_environment, tracking_environment
+from luthier.jobs.children import Child, computing_environment
 from luthier.jobs.ending import DISK_FULL, LEAST_ROOM, Ending
 from luthier.jobs.errors import Conflict, NotFound, StaleClaim, Unavailable
 from luthier.jobs.ids import JOB_PREFIXES
@@ -43,7 +43,8 @@ class Supervisor:
         memory_bytes: most address space of a worker; 0: no limit.
         nice: how far the workers stand back, so that answers and polls go first.
         program: what Python runs as a worker.
-        track: where every job is mirrored; the key `track` of a recipe.
+        assistants: folder of the operator's assistants, which decisions may ask.
+        track: where every training is mirrored; the key `track` of a recipe.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         memory_bytes: int = 0,
         nice: int = 10,
         program: Sequence[str] = ("-m", "luthier.jobs.worker"),
+        assistants: Path | None = None,
         track: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.queue, self.artefacts, self.work = store, queue, artefacts, work
@@ -76,7 +78,7 @@ class Supervisor:
         self._checking = Checking(store, artefacts, work, self.patience, self._wake.set)
         self._room_looked = clock.monotonic()
         self._assigning = Assigning(
-            store, artefacts, self.models, self.patience.save, memory_bytes, nice, dict(track or {})
+            store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants, track
         )
 
     def start(self) -> None:
@@ -189,13 +191,11 @@ class Supervisor:
     def _spawn(self, claim: Claim, place: Workplace, assignment: Assignment) -> RunningJob:
         reading, writing = os.pipe()
         try:
-            cache = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk")}
-            if assignment.recipe.get("track"):
-                cache |= tracking_environment()
+            own = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk"), **self._assigning.secrets(claim.job)}
             with durable_files.open_log(place.log) as log:
                 child = Child.spawn(
                     [*self.program, str(os.getpid()), str(writing)],
-                    computing_environment(claim.device, **cache), stderr=log, descriptors=[writing],
+                    computing_environment(claim.device, **own), stderr=log, descriptors=[writing],
                 )  # fmt: skip
         except BaseException:
             os.close(reading)

@@ -62,7 +62,7 @@ class Telling:
             )
         elif kind == "message":
             if "recipe" in data:
-                self.chosen = chosen(data["recipe"])
+                self.chosen = chosen(data["recipe"], data.get("reasons") or {})
             more = {"tracking": data["tracking"]} if "tracking" in data else {}
             self._message(line.get("message", ""), line.get("level", "info"), seconds_of(line), more)
         elif kind == "gate" and data.get("id") == "G3" and "nothing is cut" not in data.get("detail", ""):

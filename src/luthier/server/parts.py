@@ -77,6 +77,7 @@ async def opened(settings: ServerSettings, store: Store) -> AsyncIterator[AppSta
             organisation=settings.organisation,
             devices=places.devices,
             track=settings.track,
+            assistants=settings.assistants,
         )
         engine = EngineClient(settings.home / "engine.sock", settings.engine)
         state = AppState(settings, store, queue, artefacts, engine, supervisor)

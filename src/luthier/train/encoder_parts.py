@@ -64,7 +64,7 @@ def assemble(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=config.hidden_size,
         encoder=tokenizer, reserved_positions=reserved,
     )  # fmt: skip
-    warnings = settle(resolved, reasons, run, prepared, source, listener)
+    warnings = settle(resolved, reasons, run, prepared, source, listener, shared)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)

@@ -229,7 +229,8 @@ class Loop:
                 "path": str(path),
             })
         )  # fmt: skip
-        self._remember()
+        if not self._over:
+            self._remember()
 
     def _remember(self) -> None:
         """Keep the last good state in memory, for a roll-back."""

@@ -102,10 +102,11 @@ def make_ready(
     progress = Progress()
     found = newest_checkpoint(run, identity) if resume else None
     if found is None and preflight:
-        gates = Preflight(parts.runner, parts.table, listener)
-        gates.run(parts.before, make_optimizer, spec.truncate)
-        parts.gates(gates)
-        gates.report(leak_gate(prepared.description["leaks"]))
+        with shared.timed():
+            gates = Preflight(parts.runner, parts.table, listener)
+            gates.run(parts.before, make_optimizer, spec.truncate)
+            parts.gates(gates)
+            gates.report(leak_gate(prepared.description["leaks"]))
         shared.pass_on(kind)
     optimizer = make_optimizer()
     if found is not None:

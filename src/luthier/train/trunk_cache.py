@@ -105,7 +105,7 @@ class TrunkCache:
         training = forward.model.training
         forward.model.eval()
         done = 0
-        with durable.atomic_folder(folder) as temporary:
+        with durable.synced(True), durable.atomic_folder(folder) as temporary:  # others read it, whoever makes it
             array = durable.create_array(temporary / "vectors.npy", shape)
             for rows in plan_inference(table.lengths, batch_size, max_tokens):
                 vectors = forward.at_boundary(collate(table, rows, per_token=forward.targets_per_token))

@@ -132,13 +132,13 @@ def _encoded(row: Row | Finding) -> bytes:
 
 
 class RowView:
-    """The view of a file. `number` counts rows from 1."""
+    """The view of a file. `number` counts rows from 1. `own`: its rows are read from the file itself."""
 
     def __init__(self, folder: Path, file: Path) -> None:
         self._index = folder / INDEX
         rows = folder / ROWS
-        self._own = not rows.is_file()
-        self._rows = file if self._own else rows
+        self.own = not rows.is_file()
+        self._rows = file if self.own else rows
         self.count = self._index.stat().st_size // _RECORD.size
 
     def page(self, after: int, limit: int) -> tuple[list[dict[str, Any]], int]:
@@ -149,6 +149,7 @@ class RowView:
         with open(self._rows, "rb") as stream:
             for number, record in enumerate(records, start=after + 1):
                 size = record[1] & ~_PROBLEM
+                size = 0 if size > LINE_CAP else size  # shown as a problem, without its text
                 if found and size > left:
                     return found, number - 1
                 left -= size
@@ -223,11 +224,11 @@ class RowView:
     def _may_hold(self, data: bytes, marks: set[str], needle: str) -> bool:
         """Whether the stored text may hold it: rows with escapes are looked at closely."""
         text = data.decode("utf-8", "replace").casefold()
-        return any(mark in text for mark in marks) or needle in text or (self._own and "\\u" in text)
+        return any(mark in text for mark in marks) or needle in text or (self.own and "\\u" in text)
 
     def _parsed(self, record: tuple[int, int, int], data: bytes) -> tuple[dict[str, Any] | None, dict[str, str] | None]:
         """(values, problem), one of them."""
-        if not self._own:
+        if not self.own:
             value = json.loads(data)
             return (None, value) if record[1] & _PROBLEM else (value, None)
         found: Row | Finding
@@ -249,7 +250,7 @@ class RowView:
         raw = data[: LONGEST_TEXT * 4].decode("utf-8", "replace").strip("\r\n")[:LONGEST_TEXT]
         shown: dict[str, Any] = {
             "row": number, "line": record[2], "values": values, "problem": problem,
-            "text": raw if problem is not None and self._own else None, "cut": False,
+            "text": raw if problem is not None and self.own else None, "cut": False,
         }  # fmt: skip
         return shown if whole else _cut(shown)
 

@@ -271,6 +271,36 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelExport:
+    """A tuned model in another form. `options`: {to, dtype}; status: running, succeeded or failed."""
+
+    id: str
+    project_id: str
+    model: str
+    options: dict[str, Any]
+    status: Literal["running", "succeeded", "failed"]
+    filename: str
+    bytes: int
+    error: dict[str, Any] | None
+    created_at: int
+    finished_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficRow:
+    """What an endpoint was asked in the minute that begins at `start`. `latencies` counts answers by the number of
+    their bucket (`server.traffic`)."""
+
+    endpoint_id: str
+    start: int
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    latencies: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Permission:
     """Project `project_id` may use the checkpoint `checkpoint` (a model's name) of another project."""
 

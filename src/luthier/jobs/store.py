@@ -17,11 +17,13 @@ from luthier.jobs.leases import Leases
 from luthier.jobs.store_curves import CurveStore
 from luthier.jobs.store_datasets import DatasetStore
 from luthier.jobs.store_endpoints import EndpointStore
+from luthier.jobs.store_exports import ExportStore
 from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
 from luthier.jobs.store_keys import KeyStore, ProjectStore
 from luthier.jobs.store_models import ModelStore, PermissionStore
 from luthier.jobs.store_sessions import SessionStore
+from luthier.jobs.store_traffic import TrafficStore
 from luthier.jobs.store_uploads import UploadStore
 
 
@@ -42,6 +44,8 @@ class Store:
         self.curves = CurveStore(self.changes)
         self.models = ModelStore(database)
         self.endpoints = EndpointStore(database)
+        self.exports = ExportStore(database)
+        self.traffic = TrafficStore(database)
         self.permissions = PermissionStore(database, clock)
 
     @classmethod

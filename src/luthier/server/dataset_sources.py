@@ -26,6 +26,11 @@ _PIECE = 2**20
 _FETCH_SECONDS = 900.0
 
 
+def view_name(file_id: str) -> str:
+    """The artefact that is the view of a file."""
+    return f"views/{file_id}"
+
+
 @dataclass
 class Brought:
     """The file of a new data set.
@@ -45,6 +50,7 @@ class Brought:
     def drop(self, state: AppState) -> None:
         """Remove the bytes of the new files: they are not recorded."""
         for file in self.new:
+            state.artefacts.delete_folder(view_name(file.id))
             state.artefacts.delete(file.artefact)
 
 

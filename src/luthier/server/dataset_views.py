@@ -10,7 +10,7 @@ from luthier.core.errors import StorageError
 from luthier.data.row_view import RowView
 from luthier.jobs.records import DatasetVersion, Identity, StoredFile
 from luthier.server import data_children, store_call
-from luthier.server.dataset_sources import temporary_folder
+from luthier.server.dataset_sources import temporary_folder, view_name
 from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.openai.files import find_file
@@ -19,11 +19,6 @@ from luthier.server.state import AppState
 _ROOM = 64 * 2**20
 _EXPANSION = 100
 """Rows of a compressed format (Parquet) may take so many times the file's bytes, and no more."""
-
-
-def view_name(file_id: str) -> str:
-    """The artefact that is the view of a file."""
-    return f"views/{file_id}"
 
 
 async def make_view(state: AppState, file: StoredFile, param: str) -> dict[str, Any]:

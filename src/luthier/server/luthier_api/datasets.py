@@ -13,8 +13,8 @@ from luthier.jobs.records import Dataset, DatasetVersion, Identity
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.dataset_checks import check_name
-from luthier.server.dataset_sources import Brought, bring_example, bring_path, bring_upload, bring_url
-from luthier.server.dataset_views import make_view, open_view, view_name
+from luthier.server.dataset_sources import Brought, bring_example, bring_path, bring_upload, bring_url, view_name
+from luthier.server.dataset_views import make_view, open_view
 from luthier.server.errors import ApiError
 from luthier.server.luthier_api.dataset_shapes import (
     DatasetDeleted,

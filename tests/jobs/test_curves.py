@@ -114,6 +114,18 @@ def test_answers_that_no_database_can_hold_are_kept_without_what_it_cannot() -> 
     assert len(text) == 2000
 
 
+def test_what_auto_became_is_told_with_its_reason() -> None:
+    telling = Telling(str)
+    train = {"epochs": 3, "batch_size": 8, "accumulate": 2, "learning_rate_multiplier": 1.0, "learning_rate": 1e-4}
+    reasons = {"train.learning_rate": "auto: full fine-tuning", "task": "auto: recognised"}
+    data = {"recipe": {"task": "classify", "train": train}, "reasons": reasons}
+    telling.take({"kind": "message", "message": "classify on minilm", "data": data})
+    assert telling.chosen == {
+        "n_epochs": 3, "batch_size": 16, "learning_rate_multiplier": 1.0, "train.learning_rate": 1e-4,
+        "task": "classify", "reasons": reasons,
+    }  # fmt: skip
+
+
 def test_thinning_keeps_the_ends_and_every_spike() -> None:
     points = [{"step": n, "train_loss": 100.0 if n == 777 else 1 + math.sin(n) / 10} for n in range(5000)]
     kept = thinned(points, 200)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from workshop import Workshop
 
-from luthier.core.errors import Interrupted
+from luthier.core.errors import Interrupted, UsageError
 from luthier.core.events import Event
 from luthier.deciding import rows as deciding_rows
 from luthier.jobs.artefacts import sha256_of
 from luthier.jobs.work import run_job
 from luthier.jobs.worker_wire import Assignment, to_line
+from luthier.jobs.workplace import Workplace
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the toy base
 from toy import save_toy_base
@@ -111,6 +113,39 @@ def test_a_signal_while_an_arm_trains_is_no_failed_arm(
         run_job(job, Arms())
     assert deciding_rows.FEWEST == 8
     assert sorted(path.name for path in (tmp_path / "run" / "kept").iterdir()) == ["000.json", "001.json"]
+
+
+def test_the_key_of_an_endpoint_is_in_the_environment_of_one_worker_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "assistants"
+    folder.mkdir()
+    (folder / "api.yaml").write_text("openapi: 3.1.0\n")
+    (folder / "shop.yaml").write_text(
+        "name: shop\nendpoint: {url: 'https://api.example.com/v1', name: m, key_env: SHOP_KEY}\n"
+    )
+    monkeypatch.setenv("SHOP_KEY", "sk-very-secret")
+    shop = Workshop(tmp_path / "home", start=False, assistants=folder)
+    file = shop.upload(rows(), "films.csv")
+    asked = request("minilm", file.id, assistant="shop") | {"method": {}}
+    job = shop.create(file, recipe=asked, kind="decision", id="decision-abc", task="classify", status="queued")
+    claim = shop.queue.claim()
+    assert claim is not None
+    assigning = shop.supervisor._assigning
+    told = assigning.of(claim, Workplace(shop.supervisor.work, claim.job))
+    assert told.recipe["decide"]["endpoint"] == {
+        "url": "https://api.example.com/v1", "name": "m", "key_variable": "SHOP_KEY",
+    }  # fmt: skip
+    assert told.recipe["decide"]["assistant"] is None, "labels are no texts"
+    assert "sk-very-secret" not in told.to_line().decode()
+    assert assigning.secrets(claim.job) == {"SHOP_KEY": "sk-very-secret"}
+    plain = replace(claim.job, recipe=request("minilm", file.id))
+    assert assigning.secrets(plain) == {}
+    gone = replace(claim.job, recipe=request("minilm", file.id, assistant="nobody"))
+    with pytest.raises(UsageError, match="no assistant 'nobody'"):
+        assigning.secrets(gone)
+    assert job.recipe["decide"]["assistant"] == "shop"
+    shop.close()
 
 
 @pytest.fixture

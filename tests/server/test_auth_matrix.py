@@ -171,6 +171,11 @@ def belongings(crowd: Crowd) -> dict[str, str]:
         1, {"model": "luthier-nano"},
     )  # fmt: skip
     store.jobs.create(job, [NewEvent("created", "Created")])
+    parts = {kind: Job(new_id(f"{kind}-"), project, kind, "paused", "minilm", "minilm", "classify", file_id, now, 1,
+                       {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}})
+             for kind in ("search", "decision")}  # fmt: skip
+    for part in parts.values():
+        store.jobs.create(part, [NewEvent("created", "Created")])
     endpoint = store.endpoints.create(Endpoint(new_id("ep_"), project, new_id("e"), "luthier-nano", "stopped", 60, now))
     dataset = Dataset(new_id("ds_"), project, new_id("d"), 10, now)
     origin = {"kind": "file", "filename": "a.jsonl"}
@@ -184,6 +189,9 @@ def belongings(crowd: Crowd) -> dict[str, str]:
         "version": "10",
         "upload_id": upload.id,
         "job_id": job.id,
+        "search_id": parts["search"].id,
+        "decision_id": parts["decision"].id,
+        "number": "777",
         "endpoint_id": endpoint.id,
         "key_id": key.id,
         "model": f"ft:luthier-nano:local::{job.id[-8:]}",

@@ -22,6 +22,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "server"))
 from scripted import ScriptedEngine, add_model, says
 from wire import Wire, chat_rows, class_rows
 
+from luthier.jobs.ids import new_id
+from luthier.jobs.records import Job, NewEvent
 from luthier.server.open_streams import OpenStreams
 
 load_all_checks()
@@ -87,6 +89,15 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "job_status": "only what has succeeded is extended", "invalid_value": "epochs that it has had count too",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/searches": {
+        "invalid_recipe": "a recipe has rules of its own: docs/recipe.md", "no_search": "a search is deep inside of it",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
+    "POST /luthier/v1/decisions": {
+        "invalid_value": "what a base learns, and settings below train", "not_a_base": "a model that is tuned already",
+        "invalid_recipe": "settings are keys of a recipe", "invalid_file_purpose": "what a file was uploaded for",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
     "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
@@ -150,6 +161,14 @@ def wire(request, tmp_path_factory):
         postgres.drop(name)
 
 
+def part_job(wire, kind, file_id):
+    """A search or a decision that waits."""
+    recipe = {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}, "search": {}}
+    return Job(
+        new_id(f"{kind}-"), wire.project, kind, "paused", "minilm", "minilm", "classify", file_id, 1, 1, recipe
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def known(wire):
     """Things that are there, by the name of the field or parameter that they can stand in."""
@@ -158,11 +177,16 @@ def known(wire):
     table = client.files.create(file=("train.csv", class_rows()), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="luthier-nano", training_file=chat.id)
     upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    search, decision = (
+        wire.store.jobs.create(part_job(wire, kind, table.id), [NewEvent("created", "Created")])[0]
+        for kind in ("search", "decision")
+    )
     tuned = add_model(wire, "ft:minilm:local:x:12345678", "classify").name
     return {
         "file_id": [chat.id, table.id], "training_file": [chat.id, table.id], "validation_file": [chat.id],
         "file": [chat.id, table.id], "test": [table.id], "validation": [table.id],
         "job_id": [job.id, f"ftjob-{tuned.replace(':', '-')}"], "upload_id": [upload.id],
+        "search_id": [search.id], "decision_id": [decision.id],
         "model": ["luthier-nano", "minilm", tuned], "checkpoint": [tuned], "after": [chat.id, job.id],
     }  # fmt: skip
 
@@ -188,7 +212,7 @@ def schema(wire):
 def put(values, known, drawn):
     """In half of the cases, the name of something that is there."""
     for name in set(values or ()) & set(known):
-        if drawn.draw(st.booleans()):
+        if not isinstance(values[name], int) and drawn.draw(st.booleans()):  # a place in a list is no id
             values[name] = drawn.draw(st.sampled_from(known[name]))
 
 

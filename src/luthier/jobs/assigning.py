@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from luthier.approaches.assistant_file import AssistantFile, is_assistant, read_assistant
+from luthier.core.errors import LuthierError, UsageError
+from luthier.core.recipe import LANGUAGE_TASKS
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.recipes import with_paths, worker_recipe
 from luthier.jobs.records import TRAININGS, Claim, Job
@@ -23,11 +28,14 @@ class Assigning:
         models: folder of the base models that the operator installed.
         save_seconds: longest time between two checkpoints.
         memory_bytes, nice: of a worker.
+        assistants: folder of the assistants' files that the operator names.
     """
 
     def __init__(
-        self, store: Store, artefacts: Artefacts, models: Path | None, save_seconds: float, memory_bytes: int, nice: int
-    ) -> None:
+        self, store: Store, artefacts: Artefacts, models: Path | None, save_seconds: float, memory_bytes: int,
+        nice: int, assistants: Path | None = None,
+    ) -> None:  # fmt: skip
+        self._assistants = assistants
         self._store, self._artefacts, self._models = store, artefacts, models
         self._save_seconds, self._memory_bytes, self._nice = save_seconds, memory_bytes, nice
 
@@ -56,7 +64,38 @@ class Assigning:
             values["model"] = self._bases(values["model"])
         if values.get("generator") is not None:
             values["generator"] = self._base(values["generator"])
+        if (asked := self._assistant(job)) is not None:
+            path, file = asked
+            decide = {**values["decide"], "assistant": str(path) if job.task in LANGUAGE_TASKS else None}
+            if file.endpoint is not None:
+                told = {"url": file.endpoint.url, "name": file.endpoint.name, "key_variable": file.endpoint.key_env}
+                decide["endpoint"] = told
+            elif values.get("generator") is None:
+                values["generator"] = self._base(file.model)
+            values["decide"] = decide
         return values
+
+    def secrets(self, job: Job) -> dict[str, str]:
+        """What the environment of this job's worker holds beside the usual: the key of the endpoint that it asks. It is
+        in no file, no row and no argument."""
+        asked = self._assistant(job)
+        if asked is None or asked[1].endpoint is None:
+            return {}
+        name = asked[1].endpoint.key_env
+        return {name: os.environ[name]} if name in os.environ else {}
+
+    def _assistant(self, job: Job) -> tuple[Path, AssistantFile] | None:
+        """The operator's assistant that a decision asks, by its name. Raises `UsageError` where it is gone."""
+        name = (job.recipe.get("decide") or {}).get("assistant")
+        if name is None:
+            return None
+        folder = self._assistants
+        for path in sorted(folder.iterdir()) if folder is not None and folder.is_dir() else ():
+            with contextlib.suppress(LuthierError):  # a document of actions stands there too
+                if is_assistant(path) and path.is_file() and (file := read_assistant(path)).name == name:
+                    return path, file
+        raise UsageError(f"there is no assistant {name!r} on this server any more.", code="assistants_missing",
+                         param="assistant")  # fmt: skip
 
     def _bases(self, model: Any) -> Any:
         """The place of a base, or of each that a search chooses from."""

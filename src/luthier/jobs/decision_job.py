@@ -25,14 +25,22 @@ def run_decision(assignment: Assignment, listener: Listener) -> dict[str, Any]:
     decided = decide(
         data["train"], task=values.get("task", "auto"), columns=data.get("columns") or None, test=data.get("test"),
         model=values.get("model"), generator=values.get("generator"), knowledge=data.get("knowledge") or (),
-        budget=how["budget"], arms=how.get("arms") or (), prices=Prices(**how.get("prices") or {}),
+        assistant=how.get("assistant"), **_endpoint(how.get("endpoint")), budget=how["budget"],
+        arms=how.get("arms") or (), prices=Prices(**how.get("prices") or {}),
         overrides=how.get("overrides") or (), seed=how.get("seed", 0), folder=assignment.run,
         listener=DecisionListener(listener),
     )  # fmt: skip
-    return _result(decided, values.get("model"))
+    return _result(decided)
 
 
-def _result(decided: Decided, model: str | None) -> dict[str, Any]:
+def _endpoint(told: dict[str, Any] | None) -> dict[str, Any]:
+    """The operator's endpoint; its key is in the environment of this process alone."""
+    if told is None:
+        return {}
+    return {"endpoint": told["url"], "name": told["name"], "key_variable": told["key_variable"]}
+
+
+def _result(decided: Decided) -> dict[str, Any]:
     decision = decided.decision
     chosen = decision.arm
     metrics = {} if chosen is None or chosen.score is None else chosen.score.metrics
@@ -46,15 +54,8 @@ def _result(decided: Decided, model: str | None) -> dict[str, Any]:
         "arm": None if chosen is None else chosen.name,
     }
     if chosen is not None and chosen.run is not None and chosen.name in METHODS:
-        found |= {"model": str(Path(chosen.run) / "model"), "run": chosen.run, "method": METHODS[chosen.name],
-                  "base": model or _default_base(decided.rows.task)}  # fmt: skip
+        found |= {"model": str(Path(chosen.run) / "model"), "run": chosen.run, "method": METHODS[chosen.name]}
     return found
-
-
-def _default_base(task: str) -> str:
-    from luthier.train.defaults import default_model
-
-    return default_model(task)
 
 
 class DecisionListener:

@@ -59,7 +59,7 @@ def _put_folder(artefacts: Artefacts, place: Workplace, source: Path) -> None:
 
 def _model(artefacts: Artefacts, job: Job, result: dict[str, Any], organisation: str) -> Model:
     artefacts.put_folder(final_artefact(job.id), Path(result["model"]))
-    base = Path(result["base"]).name
+    base = Path(result["base"]).name if result.get("base") else job.base_model
     return Model(
         tuned_name(base, organisation, job.suffix, job.id), job.project_id, job.id, base, result["task"],
         result["method"], final_artefact(job.id), int(clock.now().timestamp()),

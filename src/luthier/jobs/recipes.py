@@ -84,14 +84,19 @@ def method_kind(recipe: Mapping[str, Any]) -> str:
     return str(method.get("kind", "full") if isinstance(method, dict) else method)
 
 
-def chosen(settled: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's hyperparameters, from a recipe without `auto`."""
+def chosen(settled: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """OpenAI's hyperparameters, from a recipe without `auto`; by dotted key every value that was `auto`, and why."""
     train = settled["train"]
-    return {
+    found: dict[str, Any] = {
         "n_epochs": train["epochs"],
         "batch_size": train["batch_size"] * train["accumulate"],
         "learning_rate_multiplier": train["learning_rate_multiplier"],
     }
+    for key in reasons:
+        group, _, name = key.partition(".")
+        value = settled.get(group)
+        found[key] = value.get(name) if name and isinstance(value, Mapping) else value
+    return {**found, "reasons": dict(reasons)} if reasons else found
 
 
 def smaller_steps(run: RunDir, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:

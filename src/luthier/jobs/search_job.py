@@ -48,7 +48,7 @@ def run_search(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         "warnings": list(report["warnings"]),
         "task": report["task"],
         "method": report["method"],
-        "base": report["model"],
+        "base": best["params"].get("model"),  # where bases are searched; else it is the job's own
         "best": {"trial": best["trial"], "params": best["params"], "value": best["value"]},
     }
 

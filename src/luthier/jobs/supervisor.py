@@ -42,6 +42,7 @@ class Supervisor:
         memory_bytes: most address space of a worker; 0: no limit.
         nice: how far the workers stand back, so that answers and polls go first.
         program: what Python runs as a worker.
+        assistants: folder of the operator's assistants, which decisions may ask.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Supervisor:
         memory_bytes: int = 0,
         nice: int = 10,
         program: Sequence[str] = ("-m", "luthier.jobs.worker"),
+        assistants: Path | None = None,
     ) -> None:
         self.store, self.queue, self.artefacts, self.work = store, queue, artefacts, work
         self.models, self.organisation, self.devices = models, organisation, tuple(devices)
@@ -72,7 +74,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._checking = Checking(store, artefacts, work, self.patience, self._wake.set)
         self._room_looked = clock.monotonic()
-        self._assigning = Assigning(store, artefacts, self.models, self.patience.save, memory_bytes, nice)
+        self._assigning = Assigning(store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants)
 
     def start(self) -> None:
         """Sweep up after a crash, and begin. Nobody may be writing artefacts yet."""
@@ -184,11 +186,11 @@ class Supervisor:
     def _spawn(self, claim: Claim, place: Workplace, assignment: Assignment) -> RunningJob:
         reading, writing = os.pipe()
         try:
-            cache = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk")}
+            own = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk"), **self._assigning.secrets(claim.job)}
             with durable_files.open_log(place.log) as log:
                 child = Child.spawn(
                     [*self.program, str(os.getpid()), str(writing)],
-                    computing_environment(claim.device, **cache), stderr=log, descriptors=[writing],
+                    computing_environment(claim.device, **own), stderr=log, descriptors=[writing],
                 )  # fmt: skip
         except BaseException:
             os.close(reading)

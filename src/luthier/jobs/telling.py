@@ -62,7 +62,7 @@ class Telling:
             )
         elif kind == "message":
             if "recipe" in data:
-                self.chosen = chosen(data["recipe"])
+                self.chosen = chosen(data["recipe"], data.get("reasons") or {})
             self._message(line.get("message", ""), line.get("level", "info"), seconds_of(line))
         elif kind == "gate" and data.get("id") == "G3" and "nothing is cut" not in data.get("detail", ""):
             self._message(f"Some samples are too long: {data['detail']}", "warn", seconds_of(line))

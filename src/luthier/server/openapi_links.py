@@ -10,13 +10,22 @@ _FIRST = "$response.body#/data/0/id"
 _PERMISSIONS = "/v1/fine_tuning/checkpoints/{checkpoint}/permissions"
 _JOB = "/v1/fine_tuning/jobs/{job_id}"
 _RECIPE_JOB = "/luthier/v1/jobs/{job_id}"
+_SEARCH = "/luthier/v1/searches/{search_id}"
+_DECISION = "/luthier/v1/decisions/{decision_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
 _ENDPOINT = "/luthier/v1/endpoints/{endpoint_id}"
 
 _OF_FILE = ("GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content", "DELETE /v1/files/{file_id}")
 _OF_JOB = (
     f"GET {_JOB}", f"GET {_JOB}/events", f"GET {_JOB}/checkpoints", f"POST {_JOB}/cancel", f"POST {_JOB}/pause",
-    f"POST {_JOB}/resume", f"GET {_RECIPE_JOB}",
+    f"POST {_JOB}/resume", f"GET {_RECIPE_JOB}", f"GET {_RECIPE_JOB}/metrics", f"GET {_RECIPE_JOB}/samples",
+)  # fmt: skip
+_OF_SEARCH = (
+    f"GET {_SEARCH}", f"GET {_SEARCH}/trials", f"POST {_SEARCH}/pause", f"POST {_SEARCH}/resume",
+    f"POST {_SEARCH}/cancel",
+)  # fmt: skip
+_OF_DECISION = (
+    f"GET {_DECISION}", f"POST {_DECISION}/pause", f"POST {_DECISION}/resume", f"POST {_DECISION}/cancel",
 )  # fmt: skip
 _OF_REPORT = (f"GET {_RECIPE_JOB}/report.json", f"GET {_RECIPE_JOB}/report.html")
 _OF_UPLOAD = (f"POST {_UPLOAD}/parts", f"POST {_UPLOAD}/cancel")
@@ -36,6 +45,10 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("POST /v1/fine_tuning/jobs", "job_id", _ID, _OF_JOB),
     ("POST /luthier/v1/jobs", "job_id", _ID, _OF_JOB),
     ("GET /v1/fine_tuning/jobs", "job_id", _FIRST, _OF_JOB),
+    ("POST /luthier/v1/searches", "search_id", _ID, _OF_SEARCH),
+    ("GET /luthier/v1/searches", "search_id", _FIRST, _OF_SEARCH[:2]),
+    ("POST /luthier/v1/decisions", "decision_id", _ID, _OF_DECISION),
+    ("GET /luthier/v1/decisions", "decision_id", _FIRST, _OF_DECISION[:1]),
     (f"GET {_RECIPE_JOB}", "job_id", _ID, _OF_REPORT),
     ("GET /v1/models", "model", _FIRST, _OF_MODEL[:1]),
     (f"GET {_JOB}", "model", "$response.body#/fine_tuned_model", _OF_MODEL[:1]),

@@ -53,13 +53,15 @@ class DecisionData(Body):
 
 
 class DecisionRequest(Body):
-    """What to decide. `model` is the base that is tuned, `generator` the one that is asked in words; `settings` are of
-    the trainings, by dotted key (`{"train.epochs": 5}`)."""
+    """What to decide. `model` is the base that is tuned, `generator` the one that is asked in words; `assistant` is one
+    of the operator's: its model, which may be hosted elsewhere, is asked in words, and where answers are texts it is an
+    arm of its own. `settings` are of the trainings, by dotted key (`{"train.epochs": 5}`)."""
 
     data: DecisionData
     task: Literal["auto", "classify", "regress", "extract", "chat", "complete"] = "auto"
     model: Name | None = None
     generator: Name | None = None
+    assistant: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")] | None = None
     arms: Annotated[list[ArmName], Field(max_length=40)] | None = None
     budget_seconds: Annotated[float, Field(ge=5, le=LONGEST_BUDGET)] = BUDGET_SECONDS
     seed: Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(whole)] = 0
@@ -88,11 +90,19 @@ def decision_draft(state: AppState, caller: Identity, body: DecisionRequest) -> 
     _check_base(base, task, "model")
     if body.generator is not None:
         _check_base(find(state, caller, body.generator), "chat", "generator")
+    if body.assistant is not None:
+        if body.assistant not in state.assistants:
+            raise ApiError(404, f"There is no assistant '{body.assistant}' on this server.", param="assistant",
+                           code="model_not_found")  # fmt: skip
+        if body.generator is not None:
+            raise ApiError(400, "Give a generator or an assistant: one model is asked in words.", param="generator",
+                           code="invalid_value")  # fmt: skip
     overrides = _overrides(body.settings or {}, task)
     recipe = {
         "task": task, "model": body.model, "generator": body.generator, "data": data,
         "decide": {
-            "arms": body.arms or [], "budget": body.budget_seconds, "seed": body.seed, "overrides": overrides,
+            "assistant": body.assistant, "arms": body.arms or [],
+            "budget": body.budget_seconds, "seed": body.seed, "overrides": overrides,
             "prices": None if body.prices is None else body.prices.model_dump(),
         },
     }  # fmt: skip

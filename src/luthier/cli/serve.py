@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--database", metavar="URL", help="SQLite in the home folder, or postgresql+psycopg://...")
     where.add_argument("--assistants", metavar="DIR", help="assistants' YAML files, each the model assistant:<name>")
     where.add_argument("--artefacts", metavar="PLACE", help="in the home folder, or a folder, s3:// gs:// az://")
+    where.add_argument("--track-mlflow", metavar="URL", help="mirror every job there (docs/tracking.md)")
+    where.add_argument("--track-experiment", metavar="NAME", help="the MLflow experiment (luthier)")
     who = parser.add_argument_group("who may ask")
     who.add_argument(
         "--allowed-host", action="append", dest="allowed_hosts", metavar="NAME",

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +25,19 @@ from luthier.core.errors import StorageError
 TEMPORARY_PREFIX = ".tmp-luthier-"
 _TAIL_BLOCK = 64 * 1024
 """Bytes that are read at once from the end of a log, in search of its last whole line."""
+
+_SYNCED: ContextVar[bool] = ContextVar("synced", default=True)
+
+
+@contextlib.contextmanager
+def synced(yes: bool) -> Iterator[None]:
+    """With False, what is written inside survives the death of the process but may not survive a power cut: for
+    what can be made again, and is checked when it is read (a trial's checkpoints). With True, back to the rule."""
+    token = _SYNCED.set(yes)
+    try:
+        yield
+    finally:
+        _SYNCED.reset(token)
 
 
 def _storage_error(error: OSError, path: Path) -> StorageError:
@@ -70,7 +84,8 @@ def _write_bytes(handle: IO[bytes], data: bytes) -> None:
 
 
 def _fsync(descriptor: int) -> None:
-    os.fsync(descriptor)
+    if _SYNCED.get():
+        os.fsync(descriptor)
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,16 @@ from luthier.core.errors import RecipeError
 
 def flow(value: Any) -> str:
     """`value` as YAML on one line."""
+    return _scalar(value) if isinstance(value, str | int | float | None) else _flow(value)
+
+
+@lru_cache(maxsize=512, typed=True)
+def _scalar(value: str | float | None) -> str:
+    """A recipe has about 60 of them, most the same in every recipe, and YAML is slow."""
+    return _flow(value)
+
+
+def _flow(value: Any) -> str:
     text: str = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
     if not text.replace("\n", "").isprintable():  # a blank of another kind, or a mark that YAML takes for a line's end
         text = yaml.safe_dump(value, default_flow_style=True, width=10_000)

@@ -54,7 +54,7 @@ def cached_language_table(key_parts: Sequence[Any], make: Callable[[], TokenTabl
         arrays = {name: getattr(table, name) for name in _ARRAYS}
         if sum(array.nbytes for array in arrays.values()) > DISK_SHARE * durable.free_bytes(folder):
             return table
-        with durable.atomic_folder(target) as temporary:
+        with durable.synced(True), durable.atomic_folder(target) as temporary:  # others read it, whoever makes it
             for name, array in arrays.items():
                 buffer = io.BytesIO()
                 np.save(buffer, array, allow_pickle=False)

@@ -12,6 +12,7 @@ from luthier.approaches.assistant_file import AssistantFile, is_assistant, read_
 from luthier.core.errors import LuthierError, UsageError
 from luthier.core.recipe import LANGUAGE_TASKS
 from luthier.jobs.artefacts import Artefacts
+from luthier.jobs.children import tracking_environment
 from luthier.jobs.recipes import with_paths, worker_recipe
 from luthier.jobs.records import TRAININGS, Claim, Job
 from luthier.jobs.run_state import state_artefact
@@ -29,12 +30,14 @@ class Assigning:
         save_seconds: longest time between two checkpoints.
         memory_bytes, nice: of a worker.
         assistants: folder of the assistants' files that the operator names.
+        track: where every training is mirrored; the key `track` of a recipe.
     """
 
     def __init__(
         self, store: Store, artefacts: Artefacts, models: Path | None, save_seconds: float, memory_bytes: int,
-        nice: int, assistants: Path | None = None,
+        nice: int, assistants: Path | None = None, track: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
+        self._track = dict(track or {})
         self._assistants = assistants
         self._store, self._artefacts, self._models = store, artefacts, models
         self._save_seconds, self._memory_bytes, self._nice = save_seconds, memory_bytes, nice
@@ -58,7 +61,7 @@ class Assigning:
 
     def _recipe(self, job: Job, paths: Mapping[str, Path], place: Workplace) -> dict[str, Any]:
         if job.kind in TRAININGS:
-            return worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller())
+            return worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller(), self._track)
         values = {**with_paths(job.recipe, paths), "out": str(place.path)}
         if values.get("model") is not None:
             values["model"] = self._bases(values["model"])
@@ -76,8 +79,10 @@ class Assigning:
         return values
 
     def secrets(self, job: Job) -> dict[str, str]:
-        """What the environment of this job's worker holds beside the usual: the key of the endpoint that it asks. It is
-        in no file, no row and no argument."""
+        """What the environment of this job's worker holds beside the usual: the key of the endpoint that it asks, or
+        the logins of the trackers that it mirrors to. They are in no file, no row and no argument."""
+        if job.kind in TRAININGS and (self._track or job.recipe.get("track")):
+            return tracking_environment()
         asked = self._assistant(job)
         if asked is None or asked[1].endpoint is None:
             return {}

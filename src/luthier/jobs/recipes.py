@@ -62,7 +62,12 @@ def with_paths(recipe: Mapping[str, Any], paths: Mapping[str, Path]) -> dict[str
 
 
 def worker_recipe(
-    job: Job, paths: Mapping[str, Path], base: str, out: Path, smaller: Mapping[str, Any]
+    job: Job,
+    paths: Mapping[str, Path],
+    base: str,
+    out: Path,
+    smaller: Mapping[str, Any],
+    track: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the worker runs.
 
@@ -70,9 +75,12 @@ def worker_recipe(
         base: catalogue name or folder of the base model.
         out: a folder for what the recipe may write beside its run.
         smaller: values by dotted key that replace the recipe's own, since memory ran out.
+        track: where the operator has every job mirrored; beside what the job's own recipe asks for.
     """
     values = with_paths(job.recipe, paths)
     values = {**values, "model": base, "out": str(out), "train": {"seed": job.seed, **values.get("train", {})}}
+    if track or values.get("track"):
+        values["track"] = {**(values.get("track") or {}), **(track or {})}
     for key, value in smaller.items():
         set_key(values, key, value)
     return values

@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.core import clock, durable, durable_files
 from luthier.core.errors import LuthierError, StorageError
@@ -43,6 +44,7 @@ class Supervisor:
         nice: how far the workers stand back, so that answers and polls go first.
         program: what Python runs as a worker.
         assistants: folder of the operator's assistants, which decisions may ask.
+        track: where every training is mirrored; the key `track` of a recipe.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Supervisor:
         nice: int = 10,
         program: Sequence[str] = ("-m", "luthier.jobs.worker"),
         assistants: Path | None = None,
+        track: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.queue, self.artefacts, self.work = store, queue, artefacts, work
         self.models, self.organisation, self.devices = models, organisation, tuple(devices)
@@ -74,7 +77,9 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._checking = Checking(store, artefacts, work, self.patience, self._wake.set)
         self._room_looked = clock.monotonic()
-        self._assigning = Assigning(store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants)
+        self._assigning = Assigning(
+            store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants, track
+        )
 
     def start(self) -> None:
         """Sweep up after a crash, and begin. Nobody may be writing artefacts yet."""

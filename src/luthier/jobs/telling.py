@@ -63,7 +63,8 @@ class Telling:
         elif kind == "message":
             if "recipe" in data:
                 self.chosen = chosen(data["recipe"], data.get("reasons") or {})
-            self._message(line.get("message", ""), line.get("level", "info"), seconds_of(line))
+            more = {"tracking": data["tracking"]} if "tracking" in data else {}
+            self._message(line.get("message", ""), line.get("level", "info"), seconds_of(line), more)
         elif kind == "gate" and data.get("id") == "G3" and "nothing is cut" not in data.get("detail", ""):
             self._message(f"Some samples are too long: {data['detail']}", "warn", seconds_of(line))
 
@@ -128,15 +129,15 @@ class Telling:
             self.events.append(self._held)
             self._held = None
 
-    def _message(self, text: str, level: Any, at: int) -> None:
-        self.events += told(self._named(text), level, at)
+    def _message(self, text: str, level: Any, at: int, data: dict[str, Any] | None = None) -> None:
+        self.events += told(self._named(text), level, at, data)
 
 
-def told(text: str, level: Any, at: int) -> list[NewEvent]:
+def told(text: str, level: Any, at: int, data: dict[str, Any] | None = None) -> list[NewEvent]:
     """A message as an event, whose key is its text, so that a replay says it once; none for no text."""
     text = text[:_LONGEST]
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    return [NewEvent(f"message:{key}", text, level=level, created_at=at)] if text else []
+    return [NewEvent(f"message:{key}", text, level=level, data=data or {}, created_at=at)] if text else []
 
 
 def plain_text(value: Any) -> str:

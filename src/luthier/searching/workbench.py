@@ -77,6 +77,11 @@ class Workbench:
             scorer = scorer_for(prepared.task, prepared.several_labels)
             self.metric, self.higher_is_better = scorer.name, scorer.higher_is_better
 
+    @property
+    def shared_seconds(self) -> float:
+        """Seconds so far for what trials share: reading, tokens, the base, frozen activations, gates."""
+        return self._shared.seconds
+
     def open(self, recipe: Recipe, folder: Path) -> TrialRun:
         """The trial that trains `recipe` in `folder`, an ordinary run folder: a new one, or one begun before with the
         same recipe (in another process, or killed), which goes on from its newest checkpoint."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from luthier.core.answering import EngineOptions
 from luthier.core.errors import UsageError
+from luthier.core.recipe_track import TrackSpec
 
 PREFIX = "LUTHIER_"
 """Before a setting's name in the environment: LUTHIER_PORT, LUTHIER_DATABASE, ..."""
@@ -30,6 +32,7 @@ class ServerSettings(BaseModel):
         assistants: folder of assistants' YAML files, each a model ``assistant:<name>``.
         allowed_hosts: names that a request's Host header may have, beside those of this machine's loopback.
         organisation: the third part of a tuned model's name (ft:base:organisation:...).
+        track_mlflow, track_experiment: an MLflow server that every job is mirrored to, and the experiment there.
         data_folders: folders of this machine that data sets may be made of, by their path.
         allow_data_urls: fetch data sets from http(s) addresses that clients name, never of this network.
         workers: jobs that run at once; "devices" is one for each device.
@@ -56,6 +59,9 @@ class ServerSettings(BaseModel):
     workers: int | Literal["devices"] = "devices"
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    track_mlflow: str | None = None
+    track_experiment: str = Field("luthier", min_length=1, max_length=250)
 
     max_file_bytes: int = Field(8 * GIB, ge=1)
     max_project_bytes: int = Field(64 * GIB, ge=1)
@@ -106,6 +112,16 @@ class ServerSettings(BaseModel):
     def _names(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
         return tuple(name.strip().lower() for name in names if name.strip())
+
+    @field_validator("track_mlflow")
+    @classmethod
+    def _address_of_mlflow(cls, value: str | None) -> str | None:
+        return TrackSpec(mlflow=value).mlflow
+
+    @property
+    def track(self) -> dict[str, Any]:
+        """Where every job is mirrored, as the key `track` of a recipe; empty: nowhere."""
+        return {"mlflow": self.track_mlflow, "experiment": self.track_experiment} if self.track_mlflow else {}
 
     @field_validator("data_folders", mode="before")
     @classmethod
@@ -173,8 +189,9 @@ def from_sources(given: Mapping[str, Any], environment: Mapping[str, str]) -> Se
         name = str(first["loc"][0])
         from_option = given.get(name) is not None
         source = f"--{name.replace('_', '-')}" if from_option else PREFIX + name.upper()
+        shown = re.sub(r"//[^/@]*@", "//***@", repr(values.get(name)))  # no password of a URL
         raise UsageError(
-            f"{source} cannot be {values.get(name)!r}: {first['msg']}.",
+            f"{source} cannot be {shown}: {first['msg']}.",
             remedy="See luthier serve --help.",
             code="invalid_setting",
             param=name,

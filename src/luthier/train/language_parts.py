@@ -74,10 +74,11 @@ def assemble(
             template = handle.read().decode("utf-8")
     recipe, gaps = _fill_middle(recipe, prepared, tokenizer)
     assert not isinstance(recipe.data.fill_middle, str)
-    renderer = renderer_for(
-        prepared.task, tokenizer, template, recipe.data.learn, fim_rate=recipe.data.fill_middle,
-        seed=recipe.train.seed,
-    )  # fmt: skip
+    rate, seed = recipe.data.fill_middle, recipe.train.seed
+    renderer = shared.once(
+        ("renderer", tokenizer, prepared.task, template, recipe.data.learn, rate, seed),
+        lambda: renderer_for(prepared.task, tokenizer, template, recipe.data.learn, fim_rate=rate, seed=seed),
+    )
     config: Any = shared.once(
         ("config", source.path),
         lambda: AutoConfig.from_pretrained(source.path, local_files_only=True, trust_remote_code=False),
@@ -92,7 +93,7 @@ def assemble(
         recipe, task=prepared.task, lengths=lengths, source=source, hidden_size=text_config.hidden_size,
         context=tokenizer.max_length,
     )  # fmt: skip
-    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener)
+    warnings = settle(resolved, reasons | gaps, run, prepared, source, listener, shared)
     recipe, spec = resolved, resolved.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)

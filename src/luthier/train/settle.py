@@ -10,16 +10,23 @@ from luthier.data.checks.groups import group_findings
 from luthier.data.prepare import Prepared
 from luthier.models.base_source import BaseSource
 from luthier.train.journal import Journal
+from luthier.train.shared import Shared
 
 
 def settle(
-    recipe: Recipe, reasons: dict[str, str], run: RunDir, prepared: Prepared, source: BaseSource, listener: Journal
+    recipe: Recipe,
+    reasons: dict[str, str],
+    run: RunDir,
+    prepared: Prepared,
+    source: BaseSource,
+    listener: Journal,
+    shared: Shared,
 ) -> list[str]:
     """recipe.yaml with reasons, data.json, and the warnings that a report repeats."""
     durable.write_text(run.recipe_yaml, recipe.to_yaml(reasons))
     durable.write_json(run.data_json, prepared.description)
-    warnings = []
-    warnings += _groups(recipe, prepared)
+    columns = _columns(recipe)
+    warnings = list(shared.once(("groups", prepared.train, *columns), lambda: _groups(columns, prepared)))
     if recipe.evaluate.canaries:
         warnings.append(
             f"{recipe.evaluate.canaries} random secrets (evaluate.canaries) are learned with the training rows: train "
@@ -37,9 +44,14 @@ def settle(
     return warnings
 
 
-def _groups(recipe: Recipe, prepared: Prepared) -> list[str]:
-    """What the training rows say of the groups that will be judged."""
+def _columns(recipe: Recipe) -> list[str]:
     spec = recipe.evaluate.fairness
-    columns = [] if spec is None else [spec.group] if isinstance(spec.group, str) else spec.group
+    return [] if spec is None else [spec.group] if isinstance(spec.group, str) else spec.group
+
+
+def _groups(columns: list[str], prepared: Prepared) -> list[str]:
+    """What the training rows say of the groups that will be judged."""
+    if not columns:
+        return []
     return [f"{finding.message} {finding.remedy}" for finding in group_findings(prepared.train, prepared.test, columns)
             if finding.severity == "warning"]  # fmt: skip

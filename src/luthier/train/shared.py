@@ -6,10 +6,12 @@ and a run with sharing equals the same run without it, bit for bit.
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar, cast
 
+from luthier.core import clock
 from luthier.core.recipe import Recipe
 from luthier.data.canaries import plant
 from luthier.data.prepare import Prepared, prepare
@@ -27,10 +29,16 @@ MOST_BASES = 2
 
 
 class Shared:
-    """Gives what was made before; not for several threads. ``Shared(keep=False)`` keeps nothing."""
+    """Gives what was made before; not for several threads. ``Shared(keep=False)`` keeps nothing.
+
+    Attributes:
+        seconds: spent so far on making what is shared.
+    """
 
     def __init__(self, *, keep: bool = True) -> None:
         self.keep = keep
+        self.seconds = 0.0
+        self._making = 0
         self._made: dict[Hashable, Any] = {}
         self._bases: OrderedDict[Hashable, TaskModel] = OrderedDict()
 
@@ -39,15 +47,29 @@ class Shared:
         if not self.keep:
             return make()
         if key not in self._made:
-            self._made[key] = make()
+            with self.timed():
+                self._made[key] = make()
         return cast(T, self._made[key])
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count what is done inside as work for all; once, where one thing needs another."""
+        began = clock.monotonic()
+        self._making += 1
+        try:
+            yield
+        finally:
+            self._making -= 1
+            if not self._making:
+                self.seconds += clock.monotonic() - began
 
     def base(self, key: Hashable, make: Callable[[], M]) -> M:
         """A model to which a method may be applied; call `own` when that was done."""
         if not self.keep:
             return make()
         if key not in self._bases:
-            self._bases[key] = make()
+            with self.timed():
+                self._bases[key] = make()
             while len(self._bases) > MOST_BASES:
                 self._bases.popitem(last=False)
         self._bases.move_to_end(key)

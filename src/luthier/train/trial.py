@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from luthier.core import durable
 from luthier.core.errors import Interrupted, LuthierError, TrainingError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
-from luthier.models.trainable import trainable_state, trainable_summary
+from luthier.models.trainable import trainable_state
 from luthier.train.checkpoint import Progress
 from luthier.train.journal import Journal
 from luthier.train.ready import Ready, ScorerFor, make_ready
@@ -21,7 +22,12 @@ class Trial:
     """Trains `recipe` in the folder of `run`, which is new or holds the same trial begun before.
 
     Between two calls of `advance` the model stays in memory until `rest`; after that, or in another process, the
-    trial goes on from its newest checkpoint, with the same weights.
+    trial goes on from its newest checkpoint, with the same weights. Its files are written when `advance` returns, but
+    not synced: where a power cut tears the newest checkpoint, the trial begins again and gives the same.
+
+    Attributes:
+        trainable_parameters: how many numbers train; 0 before the first `advance`.
+        bytes: what the trial holds in memory besides the shared base, about; 0 at rest.
     """
 
     def __init__(
@@ -30,15 +36,7 @@ class Trial:
         self.recipe, self.run = recipe, run
         self._scorer_for, self._shared, self._listener = scorer_for, shared, listener
         self._ready: Ready | None = None
-        self.trainable_parameters = 0
-
-    @property
-    def bytes(self) -> int:
-        """What the trial holds in memory besides the shared base, about; 0 at rest."""
-        if self._ready is None:
-            return 0
-        own = sum(tensor.nbytes for tensor in trainable_state(self._ready.parts.model).values())
-        return 4 * own  # weights, gradients and the two moments of AdamW
+        self.trainable_parameters = self.bytes = 0
 
     def advance(self, epochs: int) -> Progress:
         """Train to the end of epoch `epochs`, if it is not there yet; the schedule is that of `train.epochs`.
@@ -46,7 +44,7 @@ class Trial:
         Raises `TrainingError`, `StorageError`; `Interrupted` after a signal, with everything saved.
         """
         upkeep = Upkeep(until_epoch=epochs, lean=True)
-        with Journal(self.run, self._listener) as journal:
+        with durable.synced(False), Journal(self.run, self._listener) as journal:
             try:
                 if self._ready is None:
                     self._ready = self._make(journal, upkeep)
@@ -57,27 +55,29 @@ class Trial:
                         journal(Event("finished", f"Trained {ready.progress.step} steps."))
                 return ready.progress
             except Interrupted as stop:
-                self._ready = None
+                self.rest()
                 journal(Event("interrupted", stop.message))
                 raise
             except LuthierError as error:
-                self._ready = None
+                self.rest()
                 journal(Event("failed", str(error), "error", {"code": error.code}))
                 raise
 
     def rest(self) -> None:
         """Give the memory back; what was trained is on disk."""
-        self._ready = None
+        self._ready, self.bytes = None, 0
 
     def _make(self, journal: Journal, upkeep: Upkeep) -> Ready:
-        begun = self.run.recipe_yaml.is_file()
+        begun = self.run.recipe_yaml.is_file() and self.run.recipe_yaml.stat().st_size > 0
         if begun:
             self._same_recipe(read_yaml(self.run.recipe_yaml))
         ready = make_ready(
             self.recipe, self.run, self._scorer_for, journal, resume=begun, from_scratch=False, preflight=True,
             upkeep=upkeep, shared=self._shared,
         )  # fmt: skip
-        self.trainable_parameters = trainable_summary(ready.parts.model)[0]
+        trained = trainable_state(ready.parts.model).values()
+        self.trainable_parameters = sum(tensor.numel() for tensor in trained)
+        self.bytes = 4 * sum(tensor.nbytes for tensor in trained)  # weights, gradients, the two moments of AdamW
         return ready
 
     def _same_recipe(self, begun: dict[str, Any]) -> None:

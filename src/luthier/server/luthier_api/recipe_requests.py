@@ -96,6 +96,8 @@ def _group_columns(recipe: Recipe) -> list[str]:
 
 def _check_reach(state: AppState, recipe: Recipe) -> None:
     """Refuse what would read the server's disk, fetch from elsewhere, or run code."""
+    if recipe.track is not None:
+        raise _refused("track", "whoever runs the server says where jobs are mirrored (luthier serve --track-mlflow)")
     if recipe.data.template is not None:
         raise _refused("data.template", "chat templates are not taken over HTTP; the base model's own is used")
     if recipe.evaluate.fairness is not None and recipe.evaluate.fairness.swaps not in ("auto", "none"):

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from pydantic import ValidationError
+
 from luthier.core.errors import LuthierError
 from luthier.core.recipe import LANGUAGE_TASKS
+from luthier.core.recipe_track import WandbSpec
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import LENGTH
 from luthier.jobs.limits import Limits
@@ -18,7 +23,7 @@ from luthier.jobs.records import TRAININGS, Identity, Job, NewEvent, StoredFile
 from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.names import Resolved, find
-from luthier.server.openai.answers import json_bytes, now
+from luthier.server.openai.answers import json_bytes, now, shown
 from luthier.server.openai.files import find_file
 from luthier.server.openai.job_requests import LARGEST_SEED, Hyperparameters, JobRequest
 from luthier.server.openai.job_shapes import HYPERPARAMETERS
@@ -59,8 +64,12 @@ def make_openai_job(state: AppState, caller: Identity, body: JobRequest) -> Job:
         "method": {"kind": "lora"},
         "train": train,
     }
-    return new_job(caller, "openai", body.model, model, recipe, training.id, body.validation_file, body.suffix,
-                   body.metadata, body.seed)  # fmt: skip
+    integrations = [{"type": "wandb", "wandb": wandb_of(one.wandb)} for one in body.integrations or ()]
+    if integrations:
+        recipe["track"] = {"wandb": integrations[0]["wandb"]}
+    job = new_job(caller, "openai", body.model, model, recipe, training.id, body.validation_file, body.suffix,
+                  body.metadata, body.seed)  # fmt: skip
+    return replace(job, integrations=integrations)
 
 
 def new_job(
@@ -85,6 +94,22 @@ def new_job(
     )  # fmt: skip
 
 
+def wandb_is_here() -> bool:
+    """Whether whoever runs the server has set up Weights & Biases."""
+    return importlib.util.find_spec("wandb") is not None and bool(os.environ.get("WANDB_API_KEY"))
+
+
+def wandb_of(values: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's settings of a Weights & Biases run, checked; raises `ApiError` (400)."""
+    try:
+        return WandbSpec.model_validate(values).model_dump(exclude_none=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ApiError(400, f"'wandb.{shown(place)}': {first['msg']}.", param="integrations[0].wandb",
+                       code="invalid_value") from None  # fmt: skip
+
+
 def refuse_unsupported(body: JobRequest) -> None:
     """400 for what OpenAI has and this server has not."""
     if body.method is not None and body.method.type != "supervised":
@@ -98,14 +123,17 @@ def refuse_unsupported(body: JobRequest) -> None:
         given = "dpo" if body.method.dpo is not None else "reinforcement"
         raise ApiError(400, f"'method.{given}' does not go with the type 'supervised'.", param=f"method.{given}",
                        code="invalid_value")  # fmt: skip
-    if body.integrations:
+    if body.integrations and not wandb_is_here():
         raise ApiError(
             400,
-            "Integrations are not supported: this server opens no connections to other services. The step metrics "
-            "are in the job's events and in its result file.",
+            "Weights & Biases is not set up on this server: it needs the package wandb and WANDB_API_KEY in its "
+            "environment. The step metrics are in the job's events and in its result file.",
             param="integrations",
             code="unsupported_integration",
         )
+    if body.integrations and len(body.integrations) > 1:
+        raise ApiError(400, "One Weights & Biases integration is possible, not several.", param="integrations",
+                       code="unsupported_integration")  # fmt: skip
     if body.hyperparameters is not None and body.method is not None:
         raise ApiError(
             400,

@@ -131,7 +131,9 @@ def nothing_ran(visit: Visit) -> None:
     visit.clean()
 
 
-@pytest.mark.parametrize("path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/searches", "/decisions"])
+@pytest.mark.parametrize(
+    "path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/searches", "/decisions"]
+)
 def test_lists_show_texts_as_texts(hostile: Site, visit: Visit, path: str) -> None:
     visit.go(path).settled()
     visit.page.wait_for_timeout(300)
@@ -148,11 +150,72 @@ def test_a_run_shows_texts_as_texts(hostile: Site, visit: Visit) -> None:
     visit.page.wait_for_timeout(300)
     nothing_ran(visit)
     page = hostile.store.jobs.list(hostile.project, None, 50)
-    failed = next(job for job in page.items if job.metadata.get("name") == SHORT[0])
+    named = [job for job in page.items if job.metadata.get("name") == SHORT[0]]
+    failed = next(job for job in named if job.status == "failed")
     visit.go(f"/runs/{failed.id}").settled()
     visit.page.wait_for_selector(f"text={CORPUS[5]}")
+    visit.page.wait_for_selector("#events li >> nth=10")
     assert CORPUS[1] in visit.page.inner_text("#events")
     nothing_ran(visit)
+
+
+def trial(text: str, number: int) -> dict[str, Any]:
+    """A trial of a search whose texts are hostile."""
+    params = {"train.learning_rate_multiplier": 1.0 + number, "train.schedule": text}
+    state = ("complete", "failed", "pruned")[number % 3]
+    return {
+        "number": number, "state": state, "params": params, "epochs": 3, "epoch": 1, "value": 0.5 + number / 100,
+        "seconds": 1.0, "error": text, "is_best": number == 1, "metric": text,
+    }  # fmt: skip
+
+
+def arm(text: str) -> dict[str, Any]:
+    """An arm of a decision whose texts are hostile."""
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6}
+    cost = {"build_seconds": 1.0, "build": 0.1, "per_1000": 0.2, "prompt_tokens": 1, "completion_tokens": 1}
+    return {
+        "name": text, "family": "prompt", "detail": text, "state": "measured", "why": text, "rows": 3,
+        "metrics": {"accuracy": cell}, "metric": "accuracy", "cost": cost, "latency_ms": 3.0, "changes": None,
+    }  # fmt: skip
+
+
+def part_events(parts: list[dict[str, Any]]) -> list[NewEvent]:
+    """The events by which a worker tells of parts."""
+    return [
+        NewEvent(f"part:{i}:done", CORPUS[i], data={"part": str(i), "about": part}) for i, part in enumerate(parts)
+    ]  # fmt: skip
+
+
+def test_a_search_and_a_decision_show_texts_as_texts(site: Site, visit: Visit) -> None:
+    searched = {
+        "task": "classify", "data": {"train": "file-x"}, "search": {"trials": 5},
+        "train": {"learning_rate_multiplier": {"search": {"low": 0.1, "high": 30.0}},
+                  "schedule": {"search": ["cosine", "linear"]}},
+    }  # fmt: skip
+    told = {"metadata": {"name": CORPUS[0]}, "result": {"verdict": CORPUS[1], "warnings": list(CORPUS)}}
+    trials = part_events([trial(text, i) for i, text in enumerate(CORPUS)])
+    search = site.job(id=new_id("search-"), kind="search", recipe=searched, status="running", events=trials, **told)
+    decided = {"task": "classify", "data": {"train": "file-x"}, "decide": {"budget": 10}}
+    arms = part_events([arm(text) for text in SHORT])
+    decision = site.job(id=new_id("decision-"), kind="decision", recipe=decided, status="running", events=arms, **told)
+    for path, shown in ((f"/searches/{search.id}", "#trials"), (f"/decisions/{decision.id}", "#arms")):
+        visit.go(path).settled()
+        visit.page.wait_for_selector(f"{shown} table")
+        visit.page.wait_for_selector("[data-drawn]")
+        assert CORPUS[0] in visit.page.inner_text(shown)
+        nothing_ran(visit)
+
+
+def test_a_models_details_show_texts_as_texts(hostile: Site, visit: Visit) -> None:
+    visit.expected = ("404", "400", "409")
+    visit.go("/models").settled()
+    for button in visit.page.get_by_role("button", name="Details").all()[:6]:
+        button.click()
+        visit.page.wait_for_timeout(150)
+        for tab in visit.page.locator("dialog").get_by_role("tab").all():
+            tab.click()
+        visit.page.keyboard.press("Escape")
+        nothing_ran(visit)
 
 
 def test_a_data_set_shows_texts_as_texts(hostile: Site, visit: Visit) -> None:

@@ -109,10 +109,10 @@ def test_no_page_scrolls_sideways(filled: Site, open_page: Any, viewport: dict[s
 def test_a_chosen_theme_stays(filled: Site, open_page: Any) -> None:
     visit: Visit = open_page(filled.base_url, filled.secret, scheme="light")
     visit.go("/settings").settled()
-    before = visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    before = visit.page.evaluate("() => getComputedStyle(document.body).color")
     visit.page.select_option("#theme", "dark")
     visit.go("/runs").settled()
-    assert visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor") != before
+    assert visit.page.evaluate("() => getComputedStyle(document.body).color") != before
     visit.clean()
 
 

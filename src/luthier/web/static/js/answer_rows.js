@@ -12,7 +12,7 @@ const PER_PAGE = 20;
 export function told(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return value;
-  if (typeof value === "number") return String(Math.round(value * 1000) / 1000);
+  if (typeof value === "number") return String(Number(value.toPrecision(4)));
   if (Array.isArray(value)) return value.map((one) => (one && typeof one === "object" ? `${one.label ?? ""}: ${one.text ?? `${one.start}–${one.end}`}` : told(one))).join(", ") || "none";
   return JSON.stringify(value);
 }

@@ -19,7 +19,8 @@ export const isActive = (job) => ["validating_files", "queued", "running"].inclu
 
 /** What people call a run: its own name, else its suffix, else its base model and the end of its id. */
 export const runName = (job) => job.metadata?.name || job.user_provided_suffix || `${job.base_model ?? job.model} ${job.id.slice(-6)}`;
-export const runAddress = (id) => path`/runs/${id}`;
+/** The page of a training, a search or a decision, by its id. */
+export const runAddress = (id) => (id.startsWith("search-") ? path`/searches/${id}` : id.startsWith("decision-") ? path`/decisions/${id}` : path`/runs/${id}`);
 export const runLink = (job) => h("a", { href: runAddress(job.id) }, runName(job));
 
 /** The share of a run that is done, or null while nobody knows. */

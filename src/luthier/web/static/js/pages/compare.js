@@ -58,11 +58,11 @@ function parts(found) {
   return [
     found.notes.length ? h("div", null, found.notes.map((one) => notice(one, "warn"))) : null,
     card("Which is better", verdicts(found, primary)),
-    card("Metrics", metrics(found), `on ${several(found.shared_rows, "row")} that all were judged on`),
+    card("Metrics", metrics(found), found.shared_rows ? `on ${several(found.shared_rows, "row")} that all were judged on` : "each by its own report: they share no answered rows"),
     card("Curves", curves()),
     card("What their recipes differ in", found.recipe.length ? table("Recipe differences", [{ name: "Setting", head: true, cell: (row) => h("code", null, row.key) },
       ...picked.map((id, i) => ({ name: nameOf(id), words: true, cell: (row) => short(told(row.values[i]), 200) }))], found.recipe) : h("p", { class: "muted" }, "Nothing: their recipes are the same.")),
-    card("Rows on which they disagree", rows(found), several(found.disagreements.total, "row")),
+    found.shared_rows ? card("Rows on which they disagree", rows(found), several(found.disagreements.total, "row")) : null,
   ].filter(Boolean);
 }
 
@@ -78,10 +78,11 @@ function verdicts(found, primary) {
 }
 
 function metrics(found) {
-  const names = [...new Set(found.jobs.flatMap((job) => Object.keys(found.metrics[job.id] ?? {})))];
-  return table("Metrics on the shared rows", [{ name: "Metric", head: true, cell: named },
+  const of = (job) => (found.shared_rows ? found.metrics[job.id] : job.metrics) ?? {};
+  const names = [...new Set(found.jobs.flatMap((job) => Object.keys(of(job))))];
+  return table("Metrics of the runs", [{ name: "Metric", head: true, cell: named },
     ...found.jobs.map((job, i) => ({ name: [dot(i), " ", nameOf(job.id)], number: true, cell: (name) => {
-      const one = found.metrics[job.id]?.[name];
+      const one = of(job)[name];
       return one && one.value !== null ? [h("strong", null, metricWords(name, one.value)), one.low !== null ? h("span", { class: "muted small block" }, `${metricWords(name, one.low)} to ${metricWords(name, one.high)}`) : null] : "–";
     } }))], names);
 }

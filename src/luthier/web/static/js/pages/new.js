@@ -244,22 +244,42 @@ function chosenForYou(auto) {
 
 const told = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
 
-async function forecast(body, signal) {
+/** What the run will take; shown beside the choices, a moment after the last of them. */
+const forecast = debounced(async (body, signal) => {
   const box = byId("forecast");
+  if (state.kind !== "run") return fill(box);
+  if (!box.childElementCount) fill(box, loading(2));
+  box.setAttribute("aria-busy", "true");
   try {
-    const found = await post("/luthier/v1/forecast", body, { signal });
-    fill(box, forecastFacts(found));
+    fill(box, forecastFacts(await post("/luthier/v1/forecast", body, { signal })));
   } catch (error) {
-    if (error.name === "AbortError") return;
-    fill(box, error.status === 404 || error.status === 405 ? null : h("p", { class: "muted small" }, `No forecast: ${error.message}`));
+    if (error.name === "AbortError") return undefined;
+    fill(box, h("p", { class: "muted small" }, `No forecast: ${error.message}`));
   }
-}
+  return undefined;
+}, 600);
 
 function forecastFacts(found) {
-  const seconds = found.seconds?.value ?? found.seconds;
-  const memory = found.memory_bytes?.value ?? found.memory_bytes;
-  const cost = found.cost?.value ?? found.cost;
-  return facts([["Time", typeof seconds === "number" ? `about ${duration(seconds)}` : ""], ["Memory", typeof memory === "number" ? bytes(memory) : ""], ["Cost", typeof cost === "number" && cost > 0 ? `${cost.toFixed(2)} ${found.currency ?? ""}` : ""]]);
+  const { seconds, peak_memory_bytes: memory } = found;
+  const price = h("input", { inputmode: "decimal", value: rememberedPrice(), "aria-label": "Dollars for an hour of this machine", class: "price" });
+  const cost = h("strong");
+  const count_ = () => { cost.textContent = Number(price.value) > 0 ? `$${(seconds.value / 3600 * Number(price.value)).toPrecision(2)}` : "–"; };
+  price.addEventListener("input", (event) => {
+    event.stopPropagation();
+    try { localStorage.setItem("luthier.price", price.value); } catch { /* storage is switched off */ }
+    count_();
+  });
+  count_();
+  return [facts([
+    ["Time", [h("strong", null, `about ${duration(seconds.value)}`), h("span", { class: "muted small block" }, `${duration(seconds.low)} to ${duration(seconds.high)}`)]],
+    ["Memory", [h("strong", null, bytes(memory.value)), h("span", { class: "muted small block" }, `at most ${bytes(memory.high)}`)]],
+    ["Cost", [cost, h("span", { class: "muted small block" }, "at $", price, " an hour")]],
+    ["Steps", `${count(found.steps)} in ${count(found.epochs)} epochs of ${several(found.rows, "row")}`],
+  ]), found.notes.slice(0, 2).map((note) => h("p", { class: "muted small" }, note))];
+}
+
+function rememberedPrice() {
+  try { return localStorage.getItem("luthier.price") ?? "0.10"; } catch { return "0.10"; }
 }
 
 function changed() {

@@ -128,14 +128,14 @@ class _Probe:
             source = locate(recipe.model)
         if prepared.task in LANGUAGE_TASKS:
             parts = language_parts.assemble(
-                recipe, self.folder, prepared, source, self.journal, False, Shared(keep=False), True, True
+                recipe, self.folder, prepared, source, self.journal, False, Shared(keep=False), probed=True, lean=False,
             )
             return prepared, source, parts
         scorer = scorer_for(prepared.task, prepared.several_labels)
         return (
             prepared, source,
             encoder_parts.assemble(
-                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), True
+                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), probed=True, lean=False,
             ),
         )  # fmt: skip
 

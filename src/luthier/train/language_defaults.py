@@ -20,6 +20,14 @@ _TARGET_STEPS = 200
 _MOST_EPOCHS = 10
 
 
+def plan_steps(recipe: Recipe, rows: int) -> tuple[int, int, int]:
+    """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts."""
+    spec, size = recipe.train, 8 if rows < 1000 else 16
+    batch = size if spec.batch_size == "auto" else spec.batch_size
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    return size, steps, min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+
+
 def resolve(
     recipe: Recipe, *, task: str, lengths: NDArray[np.int64], source: BaseSource, hidden_size: int, context: int
 ) -> tuple[Recipe, dict[str, str]]:
@@ -32,9 +40,8 @@ def resolve(
     refuse_pairs(recipe, task)
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
-    batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
-    steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+    size, steps, epochs = plan_steps(recipe, rows)
+    choose("train.batch_size", spec.batch_size, size, f"{rows:,} training rows")
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_FULL_RATE * _TIMES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}")
     times = _TIMES[kind]

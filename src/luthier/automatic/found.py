@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from luthier.automatic.ending import last_recipe
 from luthier.automatic.entry import Entry
 from luthier.automatic.session import Session
 from luthier.core import clock
@@ -86,8 +87,8 @@ def report_of(session: Session, *, is_done: bool) -> dict[str, Any]:
         "best": None if winner is None else _best(session, winner),
         "trials": [_trial(session, entry, entry.number in on_front) for entry in entries],
         "pareto": [with_result[i].candidate.name for i in front],
-        "baseline": None if session.baseline is None else {"name": "tfidf", "value": session.baseline[0]},
-        "final": None if session.fresh is None else _final(session),
+        "baseline": None if session.baseline is None else {"name": "tfidf", "value": session.baseline},
+        "final": _last_run(session),
         "notes": list(session.notes),
     }
     report["verdict"] = verdict(report)
@@ -96,29 +97,33 @@ def report_of(session: Session, *, is_done: bool) -> dict[str, Any]:
 
 
 def _best(session: Session, winner: Entry) -> dict[str, Any]:
-    fresh, last = session.fresh, winner.last
-    value = None if last is None else last.value
-    folder = session.folder
+    value = None if winner.last is None else winner.last.value
+    ending = session.ending
+    run = None if ending is None else ending.run
+    if ending is not None:
+        recipe = ending.recipe
+    else:
+        recipe = last_recipe(session.shared, winner, session.request, is_fresh=True, baselines=["majority"])
     return {
         "name": winner.candidate.name,
         "trial": winner.number,
-        "recipe": session.final_recipe(winner).model_dump(mode="json"),
-        "recipe_file": str(folder.recipe) if folder.recipe.is_file() else None,
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_file": str(session.folder.recipe) if session.folder.recipe.is_file() else None,
         "value": value,
-        "metrics": {session.metric: value} if fresh is None else fresh.metrics,
-        "intervals": {} if fresh is None else fresh.report["metrics"],
-        "run": None if fresh is None else str(fresh.path),
+        "metrics": {session.metric: value} if run is None else run.metrics,
+        "intervals": {} if run is None else run.report["metrics"],
+        "run": None if run is None else str(run.path),
     }
 
 
-def _final(session: Session) -> dict[str, Any]:
-    assert session.fresh is not None
-    report = session.fresh.report
-    return {
-        "verdict": report.get("verdict"), "evaluated_on": report.get("evaluated_on"), "rows": report.get("rows"),
-        "primary_metric": report.get("primary_metric"), "baselines": report.get("baselines"),
-        "comparisons": report.get("comparisons"), "cost": report.get("cost"), "warnings": report.get("warnings"),
-    }  # fmt: skip
+_OF_THE_RUN = ("verdict", "evaluated_on", "rows", "primary_metric", "baselines", "comparisons", "cost", "warnings")
+
+
+def _last_run(session: Session) -> dict[str, Any] | None:
+    ending = session.ending
+    if ending is None or ending.run is None:
+        return None
+    return {"is_fresh": ending.is_fresh, **{key: ending.run.report.get(key) for key in _OF_THE_RUN}}
 
 
 def _trial(session: Session, entry: Entry, on_front: bool) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def verdict(report: Report) -> str:
     text += "validation rows."
     final = report["final"]
     if final is not None and final["verdict"]:
-        return f"{text} Its fresh run: {final['verdict']}"
+        return f"{text} {'Trained afresh' if final['is_fresh'] else 'Its proof'}: {final['verdict']}"
     baseline = report["baseline"]
     if baseline is None:
         return text

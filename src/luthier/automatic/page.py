@@ -13,7 +13,7 @@ from luthier.evaluate.report import told
 
 Report = Mapping[str, Any]
 _FOOTER = (
-    "Candidates are compared on validation rows, which the winner was chosen on: its figure there flatters it a little. "
+    "Candidates are compared on validation rows, which also chose the winner: its figure there flatters it a little. "
     "The fresh run is judged on the test rows where there are some."
 )
 

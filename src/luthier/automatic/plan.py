@@ -1,4 +1,4 @@
-"""What an automatic run is made of, before anything is trained: rows, facts, and the recipe that all candidates share."""
+"""What an automatic run is made of before anything is trained: what was asked, and the recipe of all candidates."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from luthier.automatic.found import Automatic, report_of
 from luthier.automatic.page import page_of
 from luthier.automatic.plan import Request, asked
 from luthier.automatic.session import MakeBench, Session
-from luthier.core import durable
+from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
@@ -36,6 +35,7 @@ def auto(
     resume: str | Path | None = None,
     listener: Listener = ignore,
     bench: MakeBench | None = None,
+    spent: float = 0.0,
 ) -> Automatic:
     """Choose method, rank, freezing, length and learning rate for `data`, within `budget`.
 
@@ -48,12 +48,13 @@ def auto(
         overrides: keys of the recipe that hold for all candidates, "train.max_length=64".
         out: where its folder is made; `resume` names the folder of a run that was stopped, which goes on with the
             time that was left.
-        bench: what trials run on, for those who have one.
+        bench: what trials run on, for those who have one. spent: seconds of the budget that are gone already.
 
     Raises:
         UsageError, DataError, ModelError: before anything trains.
         Interrupted: after a signal; the best model so far is in the folder.
     """
+    began = clock.monotonic()
     if (data is None) == (resume is None):
         raise UsageError(
             "luthier auto needs data, or the folder of a run to go on with.",
@@ -69,16 +70,16 @@ def auto(
             validation=validation, test=None if test is None else str(test), seed=seed, overrides=tuple(overrides),
         )  # fmt: skip
         folder = AutoFolder.create(out, Path(plain[0]).name.split(".")[0] or "data", request.to_dict())
-    return _sit(folder, request, listener, bench or _workbench)
+    return _sit(folder, request, listener, bench or _workbench, clock.monotonic() - began + spent)
 
 
 def _workbench(recipe: Recipe, listener: Listener) -> Workbench:
     return Workbench(recipe, listener=listener)
 
 
-def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench) -> Automatic:
+def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float) -> Automatic:
     try:
-        session = Session(folder, request, listener, bench)
+        session = Session(folder, request, listener, bench, spent)
     except LuthierError:
         if not any(folder.journal()):  # the data or the model was refused: there is nothing to keep
             durable.remove_tree(folder.path)
@@ -94,7 +95,6 @@ def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBe
     finally:
         folder.close()
     report = _write(session, is_done=True)
-    gc.collect()
     left = session.clockwork.left
     listener(Event("message", f"Done in {session.clockwork.elapsed:.0f} s, {max(0.0, left):.0f} s before the end."))
     return Automatic(folder.path, report)

@@ -7,6 +7,7 @@ import argparse
 from luthier.cli import output
 from luthier.cli.auto_view import auto_progress, show
 from luthier.cli.parser import add_columns, add_common, columns_of
+from luthier.core import clock
 from luthier.core.durations import seconds_of
 from luthier.core.errors import UsageError
 
@@ -50,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Choose, show what came out, print the folder."""
+    began = clock.monotonic()
     if args.resume is not None:
         _only_resume(args)
     elif not args.data:
@@ -62,12 +64,13 @@ def run(args: argparse.Namespace) -> int:
 
     with auto_progress(quiet=args.quiet) as listener:
         if args.resume is not None:
-            found = automatic.auto(resume=args.resume, listener=listener)
+            found = automatic.auto(resume=args.resume, listener=listener, spent=clock.monotonic() - began)
         else:
             found = automatic.auto(
                 args.data, task=args.task or "auto", model=args.model or "auto", columns=columns_of(args.columns),
                 validation=_share_or_file(args.validation), test=args.test, budget=budget, seed=args.seed,
                 overrides=args.set, out=args.out or "autos", listener=listener,
+                spent=clock.monotonic() - began,
             )  # fmt: skip
     if args.json:
         output.print_json({**found.report, "best": found.best, "trials": found.trials, "folder": str(found.path)})

@@ -11,8 +11,8 @@ from luthier.core.recipe import LANGUAGE_TASKS
 FEW_PER_LABEL = 64
 """Rows of a label up to which pairs are worth trying; above it there is enough to learn labels from."""
 MOST_ROWS_FOR_PAIRS = 4000
-PASSES = 4
-"""Over the rows in one epoch of pairs, as `ContrastiveSpec.passes`."""
+_MOST_PASSES, _ROWS_OF_AN_EPOCH = 4, 400
+"""Passes over few rows in one epoch of pairs; more rows need fewer, as each pass has more steps."""
 
 
 @dataclass(frozen=True)
@@ -89,24 +89,27 @@ def _rate(times: float) -> str:
     return "" if times == 1 else f", rate x {times:g}"
 
 
-def _pairs(kind: str, times: float = 1.0) -> Candidate:
-    changes: dict[str, Any] = {"method": {"kind": kind}, "train.contrastive": {"passes": PASSES}}
+def _pairs(kind: str, rows: int, times: float = 1.0) -> Candidate:
+    passes = max(1, min(_MOST_PASSES, round(_ROWS_OF_AN_EPOCH / rows)))
+    changes: dict[str, Any] = {"method": {"kind": kind}, "train.contrastive": {"passes": passes}}
     if times != 1:
         changes["train.learning_rate_multiplier"] = times
-    return Candidate(f"pairs, {kind}{_rate(times)}", changes, f"pairs {kind}", 3.5 * PASSES + 1)
+    return Candidate(f"pairs, {kind}{_rate(times)}", changes, f"pairs {kind}", 3.5 * passes + 1)
 
 
 def _labelling(facts: Facts) -> list[Candidate]:
     half = facts.layers // 2
-    pairs = [_pairs("full"), _pairs("lora"), _pairs("full", 0.5)] if facts.suits_pairs else []
+    pairs = []
+    if facts.suits_pairs:
+        pairs = [_pairs("full", facts.rows), _pairs("lora", facts.rows), _pairs("full", facts.rows, 0.5)]
     found = [
+        linear(0.01),
+        linear(1.0),
         *pairs[:1],
         _full("full"),
-        *pairs[1:2],
         _full("full, rate x 2", train__learning_rate_multiplier=2.0),
+        *pairs[1:2],
         _lora(16),
-        linear(1.0),
-        linear(0.01),
         *pairs[2:],
         Candidate("adapter", {"method": {"kind": "adapter"}}, "adapter", 3.0),
         Candidate(f"full, {half} of {facts.layers} layers frozen",

@@ -15,8 +15,10 @@ from dataclasses import dataclass, replace
 from luthier.search.candidates import Candidate
 from luthier.search.halving import TOP, Done, Ladder, Promote, Standing, Step, next_step
 
-SHARE_FOR_FINAL = 0.4
-"""Of the budget, what the fresh run of a candidate may take at most: the rest is for finding it."""
+SHARE_FOR_ONE = 0.7
+"""Of the budget, what one whole training may take at most: the rest is for finding it, and for its proof."""
+SHARE_FOR_FRESH = 0.3
+"""Of the budget, what a second, fresh training of the winner may take; a longer one is not done twice."""
 _SHARE_FOR_LIST = 0.6
 """Of the time for finding, what the first rung of the whole list may take."""
 _UNKNOWN = 1.2
@@ -41,7 +43,7 @@ class Pace:
 
     def opened(self, seconds: float) -> None:
         """A trial took `seconds` besides its epochs."""
-        self.overhead = max(seconds, (self.overhead + seconds) / 2)
+        self.overhead = (self.overhead + seconds) / 2
 
     def epoch(self, candidate: Candidate) -> float:
         """Seconds of an epoch."""
@@ -52,12 +54,12 @@ class Pace:
 
 
 def epochs_that_fit(candidate: Candidate, pace: Pace, most: int, budget: float, fixed: float) -> int:
-    """How many epochs its fresh run can have: at most `most`; 0 where not even one fits.
+    """How many epochs its whole training can have: at most `most`; 0 where not even one fits.
 
     Args:
-        fixed: seconds of the fresh run besides its epochs: reading, gates, proof, report.
+        fixed: seconds of its end: gates, proof, report.
     """
-    room = SHARE_FOR_FINAL * budget - fixed
+    room = SHARE_FOR_ONE * budget - fixed
     if candidate.is_closed:
         return most
     return max(0, min(most, math.floor(room / max(pace.epoch(candidate), 1e-9))))

@@ -146,6 +146,10 @@ class TrialRun:
             history,
         )
 
+    def forward_seconds(self) -> float:
+        """Seconds that one row takes through the model without a gradient; after the first `advance` or `export`."""
+        return self._trial.forward_seconds()
+
     def export(self, folder: Path) -> None:
         """Write the model of the best state so far into `folder`, calibrated, as a run's ``model/``."""
         self._trial.export(folder, calibration)

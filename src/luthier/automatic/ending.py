@@ -34,13 +34,14 @@ class Ending:
     note: str = ""
 
 
-def last_recipe(shared: Recipe, winner: Entry, request: Request, *, is_fresh: bool, baselines: list[str]) -> Recipe:
-    """The winner as `luthier train` runs it; afresh with no more validation rows than a run needs."""
+def last_recipe(shared: Recipe, winner: Entry, request: Request, *, epochs: int, baselines: list[str]) -> Recipe:
+    """The winner as `luthier train` runs it: afresh with so many epochs, and no more validation rows than a run needs;
+    with 0 epochs as its trial was."""
     more: dict[str, Any] = {"out": "runs", "evaluate.baselines": baselines}
     if not winner.candidate.is_closed:
-        more["train.epochs"] = winner.epochs
+        more["train.epochs"] = epochs or winner.epochs
     share = shared.data.validation
-    if is_fresh and isinstance(share, float) and request.validation is None:
+    if epochs and isinstance(share, float) and request.validation is None:
         more["data.validation"] = min(share, FINAL_VALIDATION)
     return recipe_of(shared, winner.candidate, request, **more)
 

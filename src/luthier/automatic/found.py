@@ -103,7 +103,7 @@ def _best(session: Session, winner: Entry) -> dict[str, Any]:
     if ending is not None:
         recipe = ending.recipe
     else:
-        recipe = last_recipe(session.shared, winner, session.request, is_fresh=True, baselines=["majority"])
+        recipe = last_recipe(session.shared, winner, session.request, epochs=winner.epochs, baselines=["majority"])
     return {
         "name": winner.candidate.name,
         "trial": winner.number,

@@ -21,7 +21,7 @@ LEAST_ROWS = 16
 FINAL_VALIDATION = 0.1
 _VALIDATION_ROWS = 120
 """Validation rows that are wanted to tell candidates apart; small data give up to `_MOST_VALIDATION` of themselves."""
-_MOST_VALIDATION = 0.3
+_MOST_VALIDATION = 0.2
 _ENOUGH_VALIDATION = 2000
 _OURS = ("data.validation", "train.seed", "data.share")
 

@@ -42,7 +42,7 @@ def auto(
     Args:
         model: the base; minilm, for chat and complete luthier-nano.
         validation: rows on which candidates are compared, a share or a file; by default as many of the rows as
-            telling them apart needs (10 to 30 %).
+            telling them apart needs (10 to 20 %).
         test: judges the winner's fresh run, and nothing else sees it.
         budget: seconds for everything, or a text like "10m".
         overrides: keys of the recipe that hold for all candidates, "train.max_length=64".

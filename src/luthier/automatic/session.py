@@ -252,11 +252,12 @@ class Session:
 
     def _end(self, winner: Entry) -> None:
         """The winner's last run; where time does not allow it, the model of its trial stays."""
-        is_fresh = self.folder.final.recipe_yaml.is_file() or self.timing.can_be_fresh(winner)
-        words = self.baseline is not None
+        begun_before = self.folder.final.recipe_yaml.is_file()
+        epochs = self.timing.fresh_epochs(winner, self._wanted(winner.candidate))
+        is_fresh, words = begun_before or epochs > 0, self.baseline is not None
         roomy = self.clockwork.left > 2 * self.timing.needs(winner)
         baselines = baselines_for(self.prepared.task, words=words, roomy=roomy)
-        recipe = last_recipe(self.shared, winner, self.request, is_fresh=is_fresh, baselines=baselines)
+        recipe = last_recipe(self.shared, winner, self.request, epochs=epochs if is_fresh else 0, baselines=baselines)
         what = "The winner is trained afresh" if is_fresh else "The winner's trial is brought to its end and proved"
         self.listener(Event("message", f"{what}: {winner.candidate.name}."))
         self.watch.deadline = clock.monotonic() + self.clockwork.left - END

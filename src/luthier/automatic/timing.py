@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from luthier.automatic.entry import Entry
 from luthier.search.candidates import Candidate, linear
-from luthier.search.choosing import SHARE_FOR_FRESH, Pace, epochs_that_fit
+from luthier.search.choosing import Pace, epochs_that_fit
 from luthier.search.halving import Ladder
 from luthier.searching.clockwork import Clockwork
 
@@ -16,7 +16,9 @@ OPENING = 1.0
 """Seconds of opening a trial, until one was timed."""
 _PAGES = 2.0
 """Seconds for intervals, the report and the model card."""
-_MARGIN = 1.15
+_MARGIN = 1.1
+_MORE_ROWS = 1.1
+"""A fresh run learns some of the rows that candidates were compared on."""
 
 
 class Timing:
@@ -51,19 +53,18 @@ class Timing:
             trained = self.pace.epoch(entry.candidate) * entry.epochs
         return _MARGIN * trained
 
-    def can_be_fresh(self, entry: Entry) -> bool:
-        """Whether there is time now to train it from the beginning."""
-        return self.fixed() + self.fresh(entry) < self.left
+    def fresh_epochs(self, entry: Entry, most: int) -> int:
+        """How many epochs a training from the beginning can have now: those of its trial or more, at most `most`; 0
+        where there is no time for that."""
+        if entry.candidate.is_closed:
+            return int(self.needs(entry) < self.left)
+        one = _MARGIN * _MORE_ROWS * max(self.pace.epoch(entry.candidate), (entry.seconds_of_all or 0.0) / entry.epochs)
+        found = int((self.left - self.fixed()) / max(one, 1e-9))
+        return 0 if found < entry.epochs else max(entry.epochs, min(found, most))
 
-    def needs(self, entry: Entry, done: int | None = None) -> float:
-        """What has to be left if it wins: a fresh run, or where that takes too much of the budget the rest of its
-        trial, of which `done` epochs are done (None: as it is now)."""
-        fresh = self.fresh(entry)
-        if fresh <= SHARE_FOR_FRESH * self.budget:
-            return self.fixed() + fresh
-        if done is None:
-            done = entry.epochs if entry.state == "complete" else entry.last.epoch if entry.last else 0
-        return self.fixed() + _MARGIN * (entry.epochs - done) * self.pace.epoch(entry.candidate)
+    def needs(self, entry: Entry) -> float:
+        """What has to be left if it wins, for its fresh run."""
+        return self.fixed() + _MORE_ROWS * self.fresh(entry)
 
     def epochs(self, candidate: Candidate, most: int) -> int:
         """How many epochs it gets; 0 where there is no time for one."""
@@ -81,4 +82,4 @@ class Timing:
         """Whether it can be brought to `rung`, and win after that."""
         target = ladder.epochs(rung, entry.epochs)
         more = target - (entry.last.epoch if entry.last else 0)
-        return self.left > self.pace.overhead / 2 + self.pace.epoch(entry.candidate) * more + self.needs(entry, target)
+        return self.left > self.pace.overhead / 2 + self.pace.epoch(entry.candidate) * more + self.needs(entry)

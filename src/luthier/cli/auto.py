@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="M", help="catalogue name, folder or hub id (minilm; luthier-nano for chat and complete)"
     )
     parser.add_argument("--test", metavar="FILE", help="judges the winner once, at the end")
-    parser.add_argument("--validation", metavar="SHARE|FILE", help="what candidates are compared on (10 to 30 %%)")
+    parser.add_argument("--validation", metavar="SHARE|FILE", help="what candidates are compared on (10 to 20 %%)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of the recipe, for all candidates"
     )

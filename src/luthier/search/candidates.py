@@ -11,7 +11,7 @@ from luthier.core.recipe import LANGUAGE_TASKS
 FEW_PER_LABEL = 64
 """Rows of a label up to which pairs are worth trying; above it there is enough to learn labels from."""
 MOST_ROWS_FOR_PAIRS = 4000
-_MOST_PASSES, _ROWS_OF_AN_EPOCH = 4, 400
+_MOST_PASSES, _ROWS_OF_AN_EPOCH = 4, 250
 """Passes over few rows in one epoch of pairs; more rows need fewer, as each pass has more steps."""
 
 

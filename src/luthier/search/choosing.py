@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from luthier.search.candidates import Candidate
 from luthier.search.halving import TOP, Done, Ladder, Promote, Standing, Step, next_step
 
-SHARE_FOR_ONE = 0.7
-"""Of the budget, what one whole training may take at most: the rest is for finding it, and for its proof."""
-SHARE_FOR_FRESH = 0.3
-"""Of the budget, what a second, fresh training of the winner may take; a longer one is not done twice."""
+SHARE_FOR_ONE = 0.2
+"""Of the budget, what the whole training of one candidate may take: a short schedule that is trained to its end says
+more of a candidate than the beginning of a long one. The winner's fresh run is then as long as time allows."""
+_SHARE_FOR_ONE_EPOCH = 0.35
+"""Where not even one epoch fits into that."""
 _SHARE_FOR_LIST = 0.6
 """Of the time for finding, what the first rung of the whole list may take."""
 _UNKNOWN = 1.2
@@ -57,12 +58,14 @@ def epochs_that_fit(candidate: Candidate, pace: Pace, most: int, budget: float, 
     """How many epochs its whole training can have: at most `most`; 0 where not even one fits.
 
     Args:
-        fixed: seconds of its end: gates, proof, report.
+        fixed: seconds of the winner's end: gates, proof, report.
     """
-    room = SHARE_FOR_ONE * budget - fixed
     if candidate.is_closed:
         return most
-    return max(0, min(most, math.floor(room / max(pace.epoch(candidate), 1e-9))))
+    one = max(pace.epoch(candidate), 1e-9)
+    if one > SHARE_FOR_ONE * budget:
+        return int(one <= min(_SHARE_FOR_ONE_EPOCH * budget, (budget - fixed) / 2))
+    return max(1, min(most, math.floor(SHARE_FOR_ONE * budget / one)))
 
 
 def first_bracket(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export", "forecast",
-    "load", "resume", "runs", "train", "triage",
+    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export",
+    "forecast", "load", "resume", "runs", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {

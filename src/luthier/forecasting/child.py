@@ -1,11 +1,12 @@
-"""`python -m luthier.forecasting.child`: one probe, of the recipe that stands on stdin; its result, or its error, is the
-last line of stdout."""
+"""`python -m luthier.forecasting.child`: one probe, of the recipe on stdin; its result, or its error, is the last line
+of stdout."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from luthier.core.children import die_with_parent
 from luthier.core.errors import LuthierError
@@ -21,7 +22,7 @@ def main(parent: int, folder: str) -> None:
     try:
         from luthier.forecasting.probe import probe
 
-        answer = {"probe": probe(recipe, RunDir(Path(folder)))}
+        answer: dict[str, Any] = {"probe": probe(recipe, RunDir(Path(folder)))}
     except LuthierError as error:
         answer = {"error": {**vars(error), "class": type(error).__name__}}
     except (MemoryError, RuntimeError) as error:

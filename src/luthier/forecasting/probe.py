@@ -1,4 +1,4 @@
-"""About twenty steps of a run, with its own parts, on this machine: what each stage of it will take, and how much memory.
+"""About twenty steps of a run, with its own parts, on this machine: how long each stage will take, and how much memory.
 
 Runs in a process of its own (`forecasting.child`), so that its peak memory is that of the run, and that running out of
 memory ends nothing else. The weights move and are thrown away.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
@@ -17,10 +16,10 @@ from luthier.data.language_table import language_lengths
 from luthier.data.prepare import Prepared, View
 from luthier.data.samples import Sample
 from luthier.data.tokens import token_lengths
-from luthier.evaluate.evaluation import evaluate
 from luthier.evaluate.generation.questions import question_of
 from luthier.forecasting.judging_of import judging_of
-from luthier.language_proof import untuned
+from luthier.forecasting.references import References
+from luthier.language_proof import judge_language, untuned
 from luthier.models.base_source import BaseSource
 from luthier.models.language_predictor import LanguageModel
 from luthier.models.predictor import TunedModel
@@ -180,19 +179,29 @@ class _LanguageProof(_Proof):
         read = rate * self.base.forward_flops(rows)
         answered = min(len(self.held_out), judging.generate_rows)
         tuned_answers, base_answers = self._answers(base, some, judging, answered)
-        self.stages["judging"] = read + tuned_answers
+        self.stages["judging"] = read + tuned_answers + self._scoring()
         if "base" in judging.baselines:
-            self.stages["base"] = loading + read + base_answers
+            self.stages["base"] = loading + read + base_answers + self._scoring()
+        if "samples" in self.stages and base_answers:  # measured with answers of the untuned base
+            once = self.stages["samples"] / (self.work.epochs + 1)
+            self.stages["samples"] = once * (1 + self.work.epochs * tuned_answers / base_answers)
         if judging.memorisation:
             few = min(judging.memorisation, self.work.train.rows) + min(judging.memorisation, rows.rows)
             models = 2 if "base" in judging.baselines else 1
             self.stages["memorisation"] = models * rate * self.base.forward_flops(self.work.train.part(few))
         return rows, judging
 
+    def _scoring(self) -> float:
+        """What is left of judging when nothing has to be computed: the metrics, their packages, the intervals."""
+        assert self.held_out is not None
+        began = clock.monotonic()
+        judge_language(References(), self.held_out, self.parts.recipe.evaluate, self.held_out.dataset)
+        return clock.monotonic() - began
+
     def _answers(
         self, base: LanguageModel, some: Sequence[Sample], judging: Judging, answered: int
     ) -> tuple[float, float]:
-        """Seconds of `answered` answers of the tuned model, thought to be as long as the references, and of the base."""
+        """Seconds of `answered` answers: of the tuned model, if they are as long as the references, and of the base."""
         asked = [question for sample in some if (question := question_of(sample)) is not None][:ANSWERED]
         if not asked or not answered:
             return 0.0, 0.0

@@ -37,4 +37,4 @@ def baseline_bytes(work: Workload, judging: Judging, share: float = 1.0) -> floa
         return 0.0
     classes = work.outputs if work.task == "classify" and work.outputs > 2 else 1
     features = min(200_000.0, 60.0 * max(1.0, share * work.train.tokens) ** 0.6)
-    return 25 * 8 * classes * features
+    return float(25 * 8 * classes * features)

@@ -186,7 +186,7 @@ def _row(kind: Any, values: Any, where: str, place: str) -> Any:
         value = values.get(name)
         text = field.type == "str"
         if value is None:
-            if text or field.type == "float" and name not in ("memory_gib",):
+            if text or (field.type == "float" and name not in ("memory_gib",)):
                 raise _wrong(where, f"{place}: {name} is missing")
             continue
         if text:

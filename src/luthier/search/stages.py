@@ -1,4 +1,4 @@
-"""Seconds of each stage of a run, by formula: from the workload, the base's shape and what one machine does in a second.
+"""Seconds of each stage of a run, by formula: from the workload, the base's shape and what a machine does in a second.
 
 The rates below are those of one core of a 2020s server processor. They are only where a forecast starts: what this
 machine really does comes from the ledger (`search.ledger`) or from a probe (`forecasting.probe`).

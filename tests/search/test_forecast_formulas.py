@@ -96,7 +96,7 @@ def test_a_scratch_baseline_is_a_whole_training() -> None:
 
 def test_measured_stages_are_taken_and_narrow_the_interval() -> None:
     blind = said(work())
-    known = said(work(), measured={name: 1.0 for name in blind.stages})
+    known = said(work(), measured=dict.fromkeys(blind.stages, 1.0))
     assert known.seconds.value == pytest.approx(len(blind.stages))
     assert known.seconds.high / known.seconds.value < blind.seconds.high / blind.seconds.value
     assert known.seconds.low < known.seconds.value < known.seconds.high

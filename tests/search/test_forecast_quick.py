@@ -61,7 +61,8 @@ def test_bytes_become_tokens() -> None:
 
 def test_a_servers_process_needs_no_torch_for_it() -> None:
     code = (
-        "from luthier.core.recipe import Recipe; from luthier.search.quick import quick; from luthier.search import ledger;"
+        "from luthier.core.recipe import Recipe; from luthier.search.quick import quick;"
+        "from luthier.search import ledger;"
         "from luthier.search.machine import machine_key; import sys;"
         f"f = quick(Recipe.build({{'data': 'x.csv'}}), task='classify', lengths=[9]*50, config={CONFIG!r},"
         "entries=ledger.read(), machine=machine_key());"

@@ -97,7 +97,8 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
         "setup": rates.start + rates.row * (work.train.rows + work.held_out_rows) + rates.token * work.train.tokens,
         "gates": gate_flops / rates.step_flops + 20 * rates.step_seconds + 2 * rates.stepped * work.stepped,
         "steps": epochs * (
-            work.epoch_flops(base) / rates.step_flops + work.batches_per_epoch * rates.step_seconds
+            work.epoch_flops(base) / rates.step_flops
+            + work.batches_per_epoch * rates.step_seconds * (0.1 if work.cached and work.boundary >= base.layers else 1)
             + work.steps_per_epoch * rates.stepped * work.stepped
         ),
         "saving": epochs * (12 * work.trainable * rates.write_byte + 0.03),
@@ -113,8 +114,7 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
         start = work.boundary if work.cached else 0
         once = base.forward_flops(work.validation, start) / rates.read_flops + work.validation.rows * 2e-5
         found["validation"] = epochs * once
-        if work.task == "classify":
-            found["finish"] += once
+        found["finish"] += {"classify": 2, "regress": 1}.get(work.task, 0) * once
     if work.writes and judging.samples:
         found["samples"] = (epochs + 1) * _answers(judging.samples, judging, rates)
     return found

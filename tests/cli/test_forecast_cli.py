@@ -70,7 +70,7 @@ def test_accuracy_begins_with_nothing_and_counts_runs(luthier: Any, book: Path) 
         (["--data", "DATA", "--no-probe", "--watts", "nan"], 2, "watts"),
         (["--data", "DATA", "--no-probe", "--price-per-hour", "cheap"], 2, "price-per-hour"),
         (["--data", "DATA", "--no-probe", "--prices", "none.yaml"], 2, "none.yaml"),
-        (["--data", "DATA", "--no-probe", "--set", "train.epoch=3"], 2, "train.epochs"),
+        (["--data", "DATA", "--no-probe", "--set", "train.epoch=3"], 2, "epochs"),
         (["--data", "DATA", "--no-probe", "--model", "nothing"], 1, "nothing"),
         (["--data", "DATA", "--prob"], 2, "--no-probe"),
     ],

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-for _folder in ("train", "search"):
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / _folder))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "train"))
 
 from journey import Journey
 from toy import save_toy_base

@@ -99,27 +99,28 @@ def test_without_a_probe_nothing_is_run(journey: Journey, monkeypatch: pytest.Mo
     assert seconds_of_run(recipe(journey)) == pytest.approx(found.seconds.value)
 
 
-@pytest.mark.parametrize("probed", [True, False])
-def test_what_stops_a_run_stops_its_forecast(journey: Journey, tmp_path: Path, probed: bool) -> None:
-    with pytest.raises(DataError) as missing:
-        luthier.forecast(data=tmp_path / "none.csv", model=journey.base, task="classify", probe=probed)
-    assert "none.csv" in str(missing.value)
-    empty = write(tmp_path / "empty.jsonl", [])
-    with pytest.raises(DataError):
-        luthier.forecast(data=empty, model=journey.base, task="classify", probe=probed)
-    with pytest.raises(DataError) as one:
-        luthier.forecast(data=write(tmp_path / "one.jsonl", rows("classify", 1)), model=journey.base, task="classify",
-                         probe=probed)  # fmt: skip
-    assert one.value.code == "too_few_rows"
-    with pytest.raises(ModelError):
-        luthier.forecast(data=journey.train_file, model="no-such-model", task="classify", probe=probed)
-    with pytest.raises(RecipeError):
-        luthier.forecast(data=journey.train_file, epochs=3, probe=probed)
-    with pytest.raises(UsageError):
-        luthier.forecast(data=journey.train_file, price_per_hour=-1.0, probe=probed)
-    with pytest.raises(UsageError) as prices:
-        luthier.forecast(data=journey.train_file, prices=tmp_path / "none.yaml", probe=probed)
-    assert prices.value.code == "prices_unreadable"
+def test_what_stops_a_run_stops_its_forecast(journey: Journey, tmp_path: Path) -> None:
+    def said(error: type[Exception], **options: Any) -> Any:
+        values = {"data": journey.train_file, "model": journey.base, "task": "classify", "probe": False, **options}
+        with pytest.raises(error) as told:
+            luthier.forecast(**values)
+        return told.value
+
+    assert "none.csv" in str(said(DataError, data=tmp_path / "none.csv"))
+    assert said(DataError, data=write(tmp_path / "empty.jsonl", []))
+    assert said(DataError, data=write(tmp_path / "one.jsonl", rows("classify", 1))).code == "too_few_rows"
+    assert said(ModelError, model="no-such-model")
+    assert said(RecipeError, epochs=3)
+    for probed in (True, False):  # told before anything is measured
+        assert said(UsageError, price_per_hour=-1.0, probe=probed).code == "invalid_price"
+        assert said(UsageError, prices=tmp_path / "none.yaml", probe=probed).code == "prices_unreadable"
+
+
+def test_an_error_of_the_probe_is_told_as_the_run_would(journey: Journey, tmp_path: Path) -> None:
+    with pytest.raises(DataError) as told:
+        luthier.forecast(data=write(tmp_path / "one.jsonl", rows("classify", 1)), model=journey.base, task="classify")
+    assert told.value.code == "too_few_rows"
+    assert told.value.remedy == "Add rows."
 
 
 def ended(code: int, stdout: str = "", stderr: str = "") -> subprocess.CompletedProcess[str]:

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.forecast`: 34 runs, each foretold by `luthier forecast` before it and trained after.
+"""`python -m benchmarks.forecast`: 32 runs, each foretold by `luthier forecast` before it and trained after.
 
 Forecast and run are processes of their own, as a person starts them. Results go to a JSON-lines file as they come, and a
 job that is there already is not run again. The ledger begins empty, so the first forecasts know no earlier run.
 `--table` writes the committed table. `--dev` are the runs that the model of the forecast was developed on; they are not
-among the 34.
+among the 32.
 """
 
 from __future__ import annotations
@@ -92,19 +92,17 @@ def jobs() -> list[Job]:
     none: list[str] = []
     long: dict[str, Any] = {"train__truncate": "drop", "train__max_length": 400}
     return [
-        ("banking full, 4 % of the rows", banking("full", share=0.04, train__epochs=1)),
-        ("banking full, 2 epochs", banking("full", share=0.06, train__epochs=2, evaluate__baselines=["majority", "tfidf"])),
-        ("banking full, 3 layers frozen", banking("full", test=False, share=0.15, train__epochs=3, freeze__layers=3, evaluate__baselines=["majority"])),
-        ("banking full, batch 8, short", banking("full", test=False, share=0.03, train__epochs=2, train__batch_size=8, train__max_length=16, evaluate__baselines=none)),
-        ("banking full, forgetting", banking("full", test=False, share=0.03, train__epochs=1, evaluate__forgetting=True, evaluate__baselines=none)),
-        ("banking lora", banking("lora", test=False, share=0.15, train__epochs=2, evaluate__baselines=none)),
-        ("banking lora rank 4, 5 layers frozen", banking("lora", share=0.3, train__epochs=5, method__rank=4, freeze__layers=5, evaluate__baselines=["majority"])),
+        ("banking full", banking("full", share=0.05, train__epochs=2, evaluate__baselines=["majority"])),
+        ("banking full, batch 64", banking("full", test=False, share=0.05, train__epochs=2, train__batch_size=64)),
+        ("banking lora, forgetting", banking("lora", test=False, share=0.05, train__epochs=1, evaluate__forgetting=True, evaluate__baselines=none)),
+        ("banking lora", banking("lora", test=False, share=0.12, train__epochs=2, evaluate__baselines=none)),
+        ("banking lora rank 4, 5 layers frozen", banking("lora", share=0.2, train__epochs=4, method__rank=4, freeze__layers=5, evaluate__baselines=["majority"])),
         ("banking lora, accumulate 4", banking("lora", test=False, share=0.1, train__epochs=1, train__accumulate=4, evaluate__baselines=["frozen"])),
-        ("banking lora, patience 1", banking("lora", test=False, share=0.08, train__epochs=8, train__patience=1, evaluate__baselines=none)),
+        ("banking lora, patience 1", banking("lora", test=False, share=0.04, train__epochs=8, train__patience=1, evaluate__baselines=none)),
         ("banking adapter", banking("adapter", test=False, share=0.08, train__epochs=2, evaluate__baselines=["tfidf"])),
         ("banking bitfit", banking("bitfit", test=False, share=0.08, train__epochs=2, evaluate__baselines=none)),
         ("banking prefix", banking("prefix", test=False, share=0.06, train__epochs=2, evaluate__baselines=none)),
-        ("banking head", banking("head", share=0.5, train__epochs=20, evaluate__baselines=["majority", "tfidf"])),
+        ("banking head", banking("head", share=0.3, train__epochs=20, evaluate__baselines=["majority", "tfidf"])),
         ("ncbi full", ncbi("full", train__epochs=1)),
         ("ncbi head", ncbi("head", train__epochs=6)),
         ("ncbi bitfit, cut at 128", ncbi("bitfit", train__epochs=1, train__max_length=128)),
@@ -117,14 +115,15 @@ def jobs() -> list[Job]:
         ("finance sentiment lora", example("finance-sentiment", "classify", "lora", train__epochs=4)),
         ("delivery reviews full", example("delivery-reviews", "classify", "full", train__epochs=2, data__columns={"text": "review", "label": "verdict"})),
         ("e2e lora", e2e("lora", 0.15, train__epochs=1, evaluate__generate_rows=48)),
-        ("e2e full, 3 epochs", e2e("full", 0.08, train__epochs=3, evaluate__generate_rows=16)),
+        ("e2e full, 3 epochs", e2e("full", 0.05, train__epochs=3, evaluate__generate_rows=16)),
         ("e2e adapter, no answers", e2e("adapter", 0.15, train__epochs=1, evaluate__generate_rows=0, evaluate__samples=0)),
         ("e2e ia3, 3 layers frozen", e2e("ia3", 0.12, train__epochs=2, freeze__layers=3, evaluate__generate_rows=16)),
-        ("gsm8k lora", gsm8k("lora", 0.03, train__epochs=1, evaluate__generate_rows=16, evaluate__max_tokens=100, **long)),
-        ("gsm8k full", gsm8k("full", 0.03, train__epochs=1, evaluate__generate_rows=0, evaluate__memorisation=0, **long)),
+        ("gsm8k lora", gsm8k("lora", 0.02, train__epochs=1, evaluate__generate_rows=16, evaluate__max_tokens=100, **long)),
+        ("gsm8k full", gsm8k("full", 0.02, train__epochs=1, evaluate__generate_rows=0, evaluate__memorisation=0, **long)),
         ("chat lora", example("brand-voice-chat", "chat", "lora", train__epochs=2)),
         ("chat bitfit", example("brand-voice-chat", "chat", "bitfit", train__epochs=3, evaluate__generate_rows=16)),
         ("product descriptions full", example("product-descriptions", "complete", "full", train__epochs=2)),
+        ("product descriptions prefix", example("product-descriptions", "complete", "prefix", train__epochs=1, evaluate__generate_rows=16)),
         ("contract clauses lora", example("contract-clauses", "chat", "lora", train__epochs=1)),
     ]
 

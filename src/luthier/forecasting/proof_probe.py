@@ -35,7 +35,9 @@ COUNTED = 20_000
 """Held-out rows whose tokens are counted; of more, these stand for all."""
 REFERENCES = 128
 """Held-out rows whose answers are counted."""
-JUDGED = 192
+JUDGED = 512
+"""As many as are sorted by length together when a model predicts."""
+EMBEDDED = 256
 LIKELY = 64
 ANSWERED = 16
 TFIDF_SECONDS = 8.0
@@ -105,7 +107,7 @@ class _EncoderProof(_Proof):
         if "tfidf" in judging.baselines:
             self._tfidf(judging)
         if "frozen" in judging.baselines and self.work.task != "extract":
-            self._frozen(judging, rows, some, most)
+            self._frozen(judging, rows, some[:EMBEDDED], most)
         return rows, judging
 
     def _tfidf(self, judging: Judging) -> None:

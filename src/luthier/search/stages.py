@@ -17,8 +17,8 @@ STAGES = (
     "frozen", "base", "scratch", "memorisation", "forgetting", "report",
 )  # fmt: skip
 """In the order of a run; what a run does not do takes no time."""
-FORGETTING_TEXTS = 200
-FORGETTING_TOKENS = 9_000
+FORGETTING_TEXTS = 160
+FORGETTING_TOKENS = 1_600
 """About what the general texts that come with Luthier hold."""
 
 
@@ -162,7 +162,7 @@ def _answers(rows: int, judging: Judging, rates: Rates) -> float:
 
 
 def _forgetting(work: Workload, base: Base, rates: Rates) -> float:
-    texts = Rows(FORGETTING_TEXTS, FORGETTING_TOKENS, FORGETTING_TOKENS * 60, 120, FORGETTING_TOKENS * work.writes)
+    texts = Rows(FORGETTING_TEXTS, FORGETTING_TOKENS, FORGETTING_TOKENS * 12, 60, FORGETTING_TOKENS * work.writes)
     passes = 2 + 5 + work.epochs
     seconds = passes * base.forward_flops(texts) / rates.stock_flops + 0.5 * rates.start
     if work.validation is not None:

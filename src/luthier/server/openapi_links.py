@@ -24,6 +24,10 @@ _OF_PART = (f"POST {_UPLOAD}/complete", *_OF_UPLOAD)
 _OF_ENDPOINT = (
     f"GET {_ENDPOINT}", f"POST {_ENDPOINT}/start", f"POST {_ENDPOINT}/stop", f"DELETE {_ENDPOINT}",
 )  # fmt: skip
+_DATASET = "/luthier/v1/datasets/{dataset_id}"
+_VERSION = f"{_DATASET}/versions/{{version}}"
+_OF_DATASET = (f"GET {_DATASET}", f"GET {_DATASET}/versions", f"DELETE {_DATASET}")
+_OF_VERSION = (f"GET {_VERSION}", f"GET {_VERSION}/rows")
 _OF_MODEL = ("GET /v1/models/{model}", "DELETE /v1/models/{model}")
 
 PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -43,6 +47,10 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (f"GET {_JOB}/checkpoints", "checkpoint", "$response.body#/data/0/fine_tuned_model_checkpoint",
      (f"GET {_PERMISSIONS}", f"POST {_PERMISSIONS}")),
     (f"POST {_PERMISSIONS}", "permission_id", _FIRST, (f"DELETE {_PERMISSIONS}/{{permission_id}}",)),
+    ("POST /luthier/v1/datasets", "dataset_id", _ID, _OF_DATASET),
+    ("GET /luthier/v1/datasets", "dataset_id", _FIRST, _OF_DATASET[:2]),
+    (f"GET {_DATASET}/versions", "version", "$response.body#/data/0/version", _OF_VERSION),
+    (f"DELETE {_DATASET}", "dataset_id", _ID, _OF_DATASET[:1]),
     ("POST /luthier/v1/keys", "key_id", _ID, ("DELETE /luthier/v1/keys/{key_id}",)),
     ("POST /luthier/v1/endpoints", "endpoint_id", _ID, _OF_ENDPOINT),
     ("GET /luthier/v1/endpoints", "endpoint_id", _FIRST, _OF_ENDPOINT[:1]),
@@ -53,6 +61,7 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 BODIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST /v1/files", "POST /v1/fine_tuning/jobs", {"training_file": _ID}),
     ("POST /v1/files", "POST /luthier/v1/check", {"file": _ID}),
+    ("POST /v1/files", "POST /luthier/v1/datasets", {"file_id": _ID}),
     (f"POST {_UPLOAD}/parts", f"POST {_UPLOAD}/complete", {"part_ids": [_ID]}),
     (f"POST {_UPLOAD}/complete", "POST /v1/fine_tuning/jobs", {"training_file": "$response.body#/file/id"}),
     ("GET /v1/models", "POST /luthier/v1/endpoints", {"model": _FIRST}),
@@ -78,6 +87,8 @@ def _links() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for source, parameter, where, targets in PARAMETERS:
         for target in targets:
             parameters = {parameter: where}
+            if "{dataset_id}" in target and parameter != "dataset_id":
+                parameters["dataset_id"] = "$request.path.dataset_id"
             if "{checkpoint}" in target and parameter != "checkpoint":
                 parameters["checkpoint"] = "$request.path.checkpoint"
             fields = bodies.pop((source, target), None)

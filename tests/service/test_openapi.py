@@ -103,7 +103,8 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "wrong_task": "the same",
         "wrong_type": "the same",
         "unknown_model": "whether a model reads that",
-        "task_not_clear": "the same",
+        "ambiguous_task": "the same",
+        "ambiguous_column": "the same",
     },
     "POST /luthier/v1/endpoints": {"invalid_request": "an endpoint of an endpoint"},
 }  # fmt: skip

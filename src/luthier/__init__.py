@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from luthier.api import check, compare_runs, evaluate, export, load, resume, runs, train
     from luthier.core.recipe import Recipe
     from luthier.deciding import decide
+    from luthier.forecasting import forecast
     from luthier.label_triage import apply_review, triage
     from luthier.learning_curve import curve
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export", "load",
-    "resume", "runs", "train", "triage",
+    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export",
+    "forecast", "load", "resume", "runs", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {
@@ -35,6 +36,7 @@ _HOMES = {
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",
     "curve": "luthier.learning_curve",
+    "forecast": "luthier.forecasting",
     "compare_runs": "luthier.api",
     "decide": "luthier.deciding",
     "evaluate": "luthier.api",

@@ -15,7 +15,8 @@ from luthier.core.errors import LuthierError, RecipeError, UsageError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
-from luthier.core.recipe_io import apply_overrides, read_yaml, set_key
+from luthier.core.recipe_fields import absolute, recipe_from
+from luthier.core.recipe_io import apply_overrides, read_yaml
 from luthier.core.rundir import RunDir, list_runs
 from luthier.core.text import TextEncoder
 from luthier.data.checks import CheckReport
@@ -121,18 +122,6 @@ def train(
     return _run(recipe, run or new_run(recipe), listener, resume=False, upkeep=upkeep)
 
 
-def recipe_from(recipe: Recipe | None, fields: dict[str, Any], where: str) -> Recipe:
-    """The recipe, or the one that keywords of `where` give (two underscores stand for a dot)."""
-    if recipe is None:
-        values: dict[str, Any] = {}
-        for key, value in fields.items():
-            set_key(values, key.replace("__", "."), str(value) if isinstance(value, Path) else value)
-        return Recipe.build(values, where=where)
-    if fields:
-        raise UsageError("give a recipe or its fields, not both.", remedy="Use recipe.replace(...) first.")
-    return recipe
-
-
 def resume(
     path: str | Path,
     *,
@@ -168,23 +157,26 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkee
     from luthier.evaluate.fairness import check_fairness
     from luthier.evaluate.metric_names import check_metrics
     from luthier.evaluate.scorers import scorer_for
+    from luthier.forecasting.watch import Watch
     from luthier.language_proof import check_judging
     from luthier.proof import prove
     from luthier.train.run import train as train_weights
 
     began = clock.monotonic()
+    watch = Watch(recipe, run, listener)
     if recipe.task in LANGUAGE_TASKS or recipe.evaluate.graders:
         check_judging(recipe)
     elif recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
     try:
         check_fairness(recipe)
-        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume, upkeep=upkeep)
+        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=watch, resume=resume, upkeep=upkeep)
     except LuthierError:
         if not run.recipe_yaml.is_file():  # the data or the model was refused: there is no run to keep
             durable.remove_tree(run.path)
         raise
-    report, judged = prove(trained, listener)
+    report, judged = prove(trained, watch)
+    report = watch.finish(report)
     return Run(run.path, report, clock.monotonic() - began, judged)
 
 
@@ -215,20 +207,6 @@ def load(path: str | Path, *, threshold: float | None = None) -> Predictor:
     return model
 
 
-def absolute(recipe: Recipe) -> Recipe:
-    """Local files by their full path, so that the run can be resumed from any folder."""
-
-    def settle(source: Any) -> Any:
-        if isinstance(source, list):
-            return [settle(item) for item in source]
-        if isinstance(source, str) and "://" not in source and Path(source).exists():
-            return str(Path(source).resolve())
-        return source
-
-    model = str(Path(recipe.model).resolve()) if Path(recipe.model).is_dir() else recipe.model
-    return recipe.with_sources(settle).model_copy(update={"model": model})
-
-
 def runs(out: str | Path = "runs") -> list[RunDir]:
     """The runs in a folder, oldest first."""
     return list_runs(out)
@@ -247,6 +225,6 @@ def compare_runs(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
 
 
 __all__ = [
-    "Evaluation", "ExportResult", "Run", "check", "compare_runs", "evaluate", "export", "load", "resume", "runs",
-    "train",
+    "Evaluation", "ExportResult", "Run", "absolute", "check", "compare_runs", "evaluate", "export", "load",
+    "recipe_from", "resume", "runs", "train",
 ]  # fmt: skip

@@ -60,6 +60,7 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     if unknown:
         trained.warnings.append(f"A model that writes is not compared with {', '.join(unknown)}: base and scratch are.")
     answered = min(len(judged_on), spec.generate_rows)
+    listener(Event("proving", data={"part": "judging"}))
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows, {answered:,} of them answered."))
 
     def judged(model: LanguageModel) -> GenerationEvaluation:
@@ -69,6 +70,7 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     others: dict[str, GenerationEvaluation] = {}
     base = before = None
     if "base" in spec.baselines:
+        listener(Event("proving", data={"part": "base"}))
         listener(Event("message", f"Baseline: {_BASELINES['base']}."))
         base = untuned(ours, str(trained.source.path))
         others["base"] = judged(base)
@@ -76,9 +78,11 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     memorised = _memorised(trained, ours, base, judged_on, listener)
     del base
     if "scratch" in spec.baselines:
+        listener(Event("proving", data={"part": "scratch"}))
         listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
         with reporting.from_scratch(trained) as folder:
             others["scratch"] = judged(LanguageModel.load(folder))
+    listener(Event("proving", data={"part": "report"}))
     fairness = prove_fairness(
         recipe, judged_on, fairness_writer("", evaluation, ours, spec), before=before, train=trained.prepared.train,
         listener=listener, warnings=trained.warnings,
@@ -100,6 +104,7 @@ def _memorised(
     spec, rows = trained.recipe.evaluate, trained.prepared.train
     if not spec.memorisation and not spec.canaries:
         return None
+    listener(Event("proving", data={"part": "memorisation"}))
     listener(Event("message", "Looking for answers learned by heart."))
     planted = canaries(trained.prepared.task, spec.canaries, trained.recipe.train.seed)
     own = answers_only((row for row in rows if row.source != SOURCE), spec.memorisation, len(rows) - len(planted))

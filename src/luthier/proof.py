@@ -50,6 +50,7 @@ def baseline_evaluations(
     for name in names:
         if name == "frozen" and task == "extract":
             continue  # whole-text features cannot find spans; the dictionary stands in for them
+        listener(Event("proving", data={"part": name}))
         listener(Event("message", f"Baseline: {_BASELINES[name]}."))
         known: dict[str, Any] = {"labels": labels, "several_labels": several_labels}
         predictor: Predictor
@@ -94,6 +95,7 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         return report, None
     judged_on, where = held_out
     spec = recipe.evaluate
+    listener(Event("proving", data={"part": "judging"}))
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
     ours = evaluate(
         model, judged_on, metrics=spec.metrics, several_labels=prepared.several_labels, bootstrap=spec.bootstrap
@@ -108,6 +110,7 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     )  # fmt: skip
     if "scratch" in spec.baselines:
         others["scratch"] = _from_scratch(trained, judged_on, listener)
+    listener(Event("proving", data={"part": "report"}))
     comparisons = compare_evaluations(ours, others, resamples=spec.bootstrap)
     fairness = prove_fairness(
         recipe, judged_on, fairness_model("", ours, model), before=before_tuning(others, fitted), train=prepared.train,
@@ -171,6 +174,7 @@ def _check_parity(trained: Trained, model: TunedModel) -> None:
 
 def _from_scratch(trained: Trained, judged_on: Iterable[Sample], listener: Listener) -> Evaluation:
     """The same recipe from random weights: what pre-training is worth."""
+    listener(Event("proving", data={"part": "scratch"}))
     listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
     with reporting.from_scratch(trained) as folder:
         return evaluate(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.text import TextEncoder
@@ -19,9 +20,6 @@ _RATES = {
     "full": 1e-4, "lora": 1e-3, "adapter": 1e-3, "bitfit": 1e-3, "ia3": 5e-3, "prefix": 5e-3, "head": 5e-3,
 }  # fmt: skip
 _WIDTH = 384
-_TARGET_STEPS = {"full": 300, "lora": 400, "adapter": 400, "bitfit": 500, "ia3": 600, "prefix": 600, "head": 1500}
-_MOST_EPOCHS = {"full": 12, "lora": 15, "adapter": 15, "bitfit": 20, "ia3": 20, "prefix": 20, "head": 60}
-_LEAST_EPOCHS = {"head": 10}
 HEAD_RATE = 2e-3
 
 
@@ -46,10 +44,10 @@ def resolve(
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
     spec = recipe.train
-    small = 8 if rows < 200 else 16 if rows < 2000 else 32
+    small = run_defaults.batch_size(rows, writes=False)
     batch = choose("train.batch_size", spec.batch_size, small, f"{rows:,} training rows")
     steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = min(_MOST_EPOCHS[kind], max(_LEAST_EPOCHS.get(kind, 3), math.ceil(_TARGET_STEPS[kind] / steps)))
+    epochs = run_defaults.epochs(kind, steps, writes=False)
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_RATES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}") if kind == "full" else _RATES[kind]
     why = {

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import Recipe
 from luthier.models.base_source import BaseSource
@@ -16,8 +17,6 @@ _WIDTH = 512
 _FULL_RATE = 3e-4
 """Of full fine-tuning at width 512; it falls with the square root of the width."""
 _TIMES = {"full": 1.0, "lora": 10.0, "adapter": 5.0, "bitfit": 10.0, "ia3": 20.0, "prefix": 20.0, "head": 3.0}
-_TARGET_STEPS = 200
-_MOST_EPOCHS = 10
 
 
 def resolve(
@@ -31,9 +30,10 @@ def resolve(
     kind, rows, spec = recipe.method.kind, len(lengths), recipe.train
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
-    batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
+    small = run_defaults.batch_size(rows, writes=True)
+    batch = choose("train.batch_size", spec.batch_size, small, f"{rows:,} training rows")
     steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+    epochs = run_defaults.epochs(kind, steps, writes=True)
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_FULL_RATE * _TIMES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}")
     times = _TIMES[kind]

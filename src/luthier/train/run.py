@@ -38,8 +38,11 @@ from luthier.train.step import StepRunner
 from luthier.train.trunk_cache import TrunkCache
 from luthier.train.upkeep import Upkeep, epoch_keeper
 from luthier.train.validate import Judge
+from luthier.train.workload import workload_of
 
 ScorerFor = Callable[[str, bool], Scorer]
+CACHE_ROWS = 64
+"""Rows of a batch while the frozen layers are computed."""
 
 
 @dataclass
@@ -162,10 +165,12 @@ def _train(
     elif resume:
         listener.rewind(0, set())
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
+    done = {"step": progress.step, "epoch": progress.epoch, "seconds": progress.seconds}
+    facts = {"workload": workload_of(parts, prepared), "done": done}
+    listener(Event("size", data={"checkpoint_bytes": 3 * size, **facts}))  # with the two moments of AdamW
     if spec.cache:
         _open_caches(parts, source, from_scratch, listener)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
-    listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
     with stop_flag() as should_stop:
         Loop(
             run, spec, runner, optimizer, table, parts.validator, listener, progress, identity, should_stop,
@@ -237,7 +242,7 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
     if forward.boundary < 1:
         return
     base = {"sha256": source.sha256, "scratch_seed": parts.recipe.train.seed if from_scratch else None}
-    rows = 64
+    rows = CACHE_ROWS
     runner.cache = TrunkCache.open(forward, parts.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
     if validator is not None and runner.cache is not None:
         validator.cache = TrunkCache.open(forward, validator.table, base=base, batch_size=rows, max_tokens=MAX_TOKENS)
@@ -245,4 +250,5 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         listener(Event("message", "The frozen layers are not cached: the disk has too little room.", "warn"))
         return
     verb = "read from" if runner.cache.reused else "computed once into"
-    listener(Event("message", f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."))
+    text = f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."
+    listener(Event("message", text, data={"cache_reused": runner.cache.reused}))

@@ -83,6 +83,7 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "invalid_recipe": "a recipe has rules of its own: docs/recipe.md",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/forecast": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
     "POST /luthier/v1/datasets": {
         "one_source": "one of four fields",
@@ -115,7 +116,7 @@ LONGEST_PROCESS = 60.0
 """Seconds where the server begins a process that imports transformers, which alone takes four on an idle core."""
 OWN_PROCESS = {
     ("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate"), ("POST", "/luthier/v1/datasets"),
-    ("POST", "/luthier/v1/datasets/{dataset_id}/versions"),
+    ("POST", "/luthier/v1/datasets/{dataset_id}/versions"), ("POST", "/luthier/v1/forecast"),
     ("GET", "/luthier/v1/datasets/{dataset_id}/versions/{version}/tokens"),
 }  # fmt: skip
 NOT_SENT = {

@@ -32,6 +32,7 @@ from luthier.server.luthier_api import (
     endpoints,
     examples,
     exports,
+    forecasts,
     jobs,
     keys,
     lineage,
@@ -87,6 +88,7 @@ ROUTERS = (
     dataset_fixes.router,
     catalogue.router,
     lineage.router,
+    forecasts.router,
     exports.router,
     endpoint_traffic.router,
 )

@@ -322,6 +322,8 @@ def sensible(case, known, upload):
         case.body = {"model": "luthier-nano", "training_file": body["training_file"] if linked else upload()}
     elif label == "POST /luthier/v1/jobs":
         case.body = {"recipe": {"model": "minilm", "task": "classify", "data": {"train": upload()}}}
+    elif label == "POST /luthier/v1/datasets":
+        case.body = {"file_id": upload()}  # its own, as it goes with the data set
     elif "model" in body:
         body["model"] = known["model"][len(body) % 3]
 

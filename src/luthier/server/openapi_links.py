@@ -61,7 +61,6 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 BODIES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("POST /v1/files", "POST /v1/fine_tuning/jobs", {"training_file": _ID}),
     ("POST /v1/files", "POST /luthier/v1/check", {"file": _ID}),
-    ("POST /v1/files", "POST /luthier/v1/datasets", {"file_id": _ID}),
     (f"POST {_UPLOAD}/parts", f"POST {_UPLOAD}/complete", {"part_ids": [_ID]}),
     (f"POST {_UPLOAD}/complete", "POST /v1/fine_tuning/jobs", {"training_file": "$response.body#/file/id"}),
     ("GET /v1/models", "POST /luthier/v1/endpoints", {"model": _FIRST}),

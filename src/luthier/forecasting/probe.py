@@ -136,7 +136,8 @@ class _Probe:
         return (
             prepared, source,
             encoder_parts.assemble(
-                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), probed=True, lean=False,
+                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), probed=True,
+                lean=False,
             ),
         )  # fmt: skip
 

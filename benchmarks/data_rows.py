@@ -26,7 +26,10 @@ from benchmarks.service_clients import Server
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "benchmarks" / "data_rows.jsonl"
-WORDS = "parcel late refund the is my order where broken blue chair help please again address".split()
+WORDS = [
+    "parcel", "late", "refund", "the", "is", "my", "order", "where", "broken", "blue", "chair", "help", "please", "again",
+    "address",
+]  # fmt: skip
 TIMES = 40
 HEADER = """\
 # A data set of a million rows

@@ -77,8 +77,9 @@ def repo() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Frozen activations go where no other run looks."""
+    """Frozen activations, and the ledger of forecasts, go where no other run looks."""
     os.environ["LUTHIER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["LUTHIER_LEDGER"] = str(tmp_path_factory.mktemp("ledger") / "forecasts.jsonl")
 
 
 @pytest.fixture

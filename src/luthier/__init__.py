@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.api import check, compare_runs, evaluate, export, load, resume, runs, train
+    from luthier.automatic import auto
     from luthier.core.recipe import Recipe
     from luthier.deciding import decide
     from luthier.forecasting import forecast
@@ -27,12 +28,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export",
+    "Recipe", "__version__", "apply_review", "auto", "check", "compare_runs", "curve", "decide", "evaluate", "export",
     "forecast", "load", "resume", "runs", "search", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {
     "apply_review": "luthier.label_triage",
+    "auto": "luthier.automatic",
     "triage": "luthier.label_triage",
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",

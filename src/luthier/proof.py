@@ -28,7 +28,7 @@ from luthier.models.predictor import TunedModel
 from luthier.models.tokenizer import Tokenizer
 from luthier.train.features import FrozenEncoder
 from luthier.train.run import Trained
-from luthier.train.validate import Validator
+from luthier.train.validate import Judge, Validator
 
 
 def baseline_evaluations(
@@ -84,8 +84,8 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     if trained.prepared.task in LANGUAGE_TASKS:
         return prove_language(trained, listener)
     recipe, prepared, run = trained.recipe, trained.prepared, trained.run
-    calibration = _calibrate(trained)
-    trained.export(**calibration)
+    settings = calibration(trained.validator)
+    trained.export(**settings)
     model = TunedModel.load(run.path)
     _check_parity(trained, model)
     held_out = reporting.held_out(trained)
@@ -120,7 +120,7 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         recipe, judged_on, fairness_model("", ours, model), before=before_tuning(others, fitted), train=prepared.train,
         listener=listener, warnings=trained.warnings,
     )  # fmt: skip
-    report = _report(trained, ours, others, comparisons, calibration, where, fairness)
+    report = _report(trained, ours, others, comparisons, settings, where, fairness)
     report["forgetting"] = strict(reader_forgetting(trained, model, listener))
     reporting.write(run, report)
     return report, ours
@@ -138,19 +138,19 @@ def before_tuning(judged: Mapping[str, Evaluation], fitted: Mapping[str, Predict
     return fairness_model("frozen", judged["frozen"], fitted["frozen"])
 
 
-def _calibrate(trained: Trained) -> dict[str, Any]:
+def calibration(validator: Judge | None) -> dict[str, Any]:
     """A temperature from the validation rows (Guo et al. 2017), where scores are probabilities."""
-    if trained.prepared.task != "classify" or not isinstance(trained.validator, Validator):
+    if not isinstance(validator, Validator) or validator.coder.task != "classify":
         return {}
     from luthier.evaluate.calibration import fit_temperature
 
-    table = trained.validator.table
+    table = validator.table
     targets = table.targets
-    if trained.prepared.several_labels:
+    if validator.coder.several_labels:
         coded: Any = targets.reshape(len(table), -1)
     else:
         coded = targets.astype("int64")
-    return {"temperature": fit_temperature(trained.validator.logits(), coded)}
+    return {"temperature": fit_temperature(validator.logits(), coded)}
 
 
 def _check_parity(trained: Trained, model: TunedModel) -> None:

@@ -16,7 +16,7 @@ from wire import Wire
 
 from luthier.core import clock
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Dataset, DatasetVersion, Endpoint, Job, NewEvent, StoredFile, Upload
+from luthier.jobs.records import Dataset, DatasetVersion, Endpoint, Job, ModelExport, NewEvent, StoredFile, Upload
 from luthier.server.auth import open_to_all_paths, require, routes_of
 
 TABLE = Path(__file__).with_name("auth_matrix.txt")
@@ -177,6 +177,10 @@ def belongings(crowd: Crowd) -> dict[str, str]:
     for part in parts.values():
         store.jobs.create(part, [NewEvent("created", "Created")])
     endpoint = store.endpoints.create(Endpoint(new_id("ep_"), project, new_id("e"), "luthier-nano", "stopped", 60, now))
+    export = store.exports.create(ModelExport(
+        new_id("exp_"), project, f"ft:luthier-nano:local::{job.id[-8:]}", {"to": "merged", "dtype": None}, "running",
+        "a.tar", 0, None, now, None,
+    ))  # fmt: skip
     dataset = Dataset(new_id("ds_"), project, new_id("d"), 10, now)
     origin = {"kind": "file", "filename": "a.jsonl"}
     store.datasets.create(
@@ -197,6 +201,7 @@ def belongings(crowd: Crowd) -> dict[str, str]:
         "model": f"ft:luthier-nano:local::{job.id[-8:]}",
         "checkpoint": f"ft:luthier-nano:local::{job.id[-8:]}:ckpt-step-1",
         "permission_id": new_id("cp_"),
+        "export_id": export.id,
     }
 
 

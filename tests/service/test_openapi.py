@@ -100,7 +100,30 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
     },
     "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
+    "POST /luthier/v1/forecast": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
+    "POST /luthier/v1/datasets": {
+        "one_source": "one of four fields",
+        "empty_file": "a file without rows",
+        "unsupported_file_type": "archives are known by their bytes",
+        "binary_file": "the same",
+        "wrong_encoding": "the same",
+    },
+    "POST /luthier/v1/datasets/{dataset_id}/versions": {
+        "missing_column": "what the columns are called depends on the data",
+        "row_not_found": "how many rows there are, too",
+        "empty_file": "what would be left",
+        "no_change": "what would change",
+    },
+    "GET /luthier/v1/datasets/{dataset_id}/versions/{version}/tokens": {
+        "missing_column": "whether the rows are of the task depends on the data",
+        "missing_field": "the same",
+        "wrong_task": "the same",
+        "wrong_type": "the same",
+        "unknown_model": "whether a model reads that",
+        "ambiguous_task": "the same",
+        "ambiguous_column": "the same",
+    },
     "POST /luthier/v1/endpoints": {"invalid_request": "an endpoint of an endpoint"},
 }  # fmt: skip
 """Errors with which a route may refuse what the document allows, as JSON Schema has no words for the rule."""
@@ -108,8 +131,15 @@ LONGEST = 2.0
 """Seconds for an answer; a slow one is asked for again, twice, for other processes want the processor too."""
 LONGEST_PROCESS = 60.0
 """Seconds where the server begins a process that imports transformers, which alone takes four on an idle core."""
-OWN_PROCESS = {("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate")}
-NOT_SENT = {("POST", "/v1/fine_tuning/alpha/graders/run")}
+OWN_PROCESS = {
+    ("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate"), ("POST", "/luthier/v1/datasets"),
+    ("POST", "/luthier/v1/datasets/{dataset_id}/versions"), ("POST", "/luthier/v1/forecast"),
+    ("GET", "/luthier/v1/datasets/{dataset_id}/versions/{version}/tokens"),
+}  # fmt: skip
+NOT_SENT = {
+    ("POST", "/v1/fine_tuning/alpha/graders/run"), ("POST", "/luthier/v1/models/{model}/exports"),
+    ("GET", "/luthier/v1/datasets/{dataset_id}/versions/{version}/check"),
+}  # fmt: skip
 """A process of its own for each request: tests/server holds it."""
 
 
@@ -176,6 +206,11 @@ def known(wire):
     chat = client.files.create(file=("train.jsonl", chat_rows()), purpose="fine-tune")
     table = client.files.create(file=("train.csv", class_rows()), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="luthier-nano", training_file=chat.id)
+    headers = {"authorization": f"Bearer {wire.key()}"}
+    made = [
+        wire.http.post("/luthier/v1/datasets", json={"file_id": file.id}, headers=headers).json()["id"]
+        for file in (chat, table)
+    ]
     upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
     search, decision = (
         wire.store.jobs.create(part_job(wire, kind, table.id), [NewEvent("created", "Created")])[0]
@@ -187,6 +222,7 @@ def known(wire):
         "file": [chat.id, table.id], "test": [table.id], "validation": [table.id],
         "job_id": [job.id, f"ftjob-{tuned.replace(':', '-')}"], "upload_id": [upload.id],
         "search_id": [search.id], "decision_id": [decision.id],
+        "dataset_id": made, "version": [1], "base": [1], "row": [1, 2], "example": ["support-intents"],
         "model": ["luthier-nano", "minilm", tuned], "checkpoint": [tuned], "after": [chat.id, job.id],
     }  # fmt: skip
 
@@ -316,6 +352,8 @@ def sensible(case, known, upload):
         case.body = {"model": "luthier-nano", "training_file": body["training_file"] if linked else upload()}
     elif label == "POST /luthier/v1/jobs":
         case.body = {"recipe": {"model": "minilm", "task": "classify", "data": {"train": upload()}}}
+    elif label == "POST /luthier/v1/datasets":
+        case.body = {"file_id": upload()}  # its own, as it goes with the data set
     elif "model" in body:
         body["model"] = known["model"][len(body) % 3]
 

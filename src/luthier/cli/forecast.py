@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", metavar="M", help="catalogue name, folder or hub id (minilm; luthier-nano for chat and complete)"
     )
-    parser.add_argument("--data", action="append", default=[], metavar="D", help="what is learned from; may be repeated")
+    parser.add_argument("--data", action="append", default=[], metavar="D", help="to learn from; may be repeated")
     parser.add_argument("--validation", metavar="SHARE|FILE", help="held back while training (0.1)")
     parser.add_argument("--test", metavar="FILE", help="judges the result")
     parser.add_argument("--task", metavar="T", help="classify, regress, extract, chat or complete")
@@ -95,10 +95,12 @@ def show(found: Forecast) -> None:
     console.print("Times on a GPU are rough. Platforms tune other models, with the same tokens. Look at the sources.")
 
 
-_STAGES = {"steps": "training steps", "judging": "judging the result", "setup": "reading the data and the base",
-           "gates": "the checks before the first step", "saving": "checkpoints", "base": "judging the untuned base",
-           "tfidf": "the baseline on words", "frozen": "the baseline on frozen features", "cache": "the frozen layers",
-           "samples": "sample answers", "finish": "writing the model", "scratch": "the baseline from scratch"}  # fmt: skip
+_STAGES = {
+    "steps": "training steps", "judging": "judging the result", "setup": "reading the data and the base",
+    "gates": "the checks before the first step", "saving": "checkpoints", "base": "judging the untuned base",
+    "tfidf": "the baseline on words", "frozen": "the baseline on frozen features", "cache": "the frozen layers",
+    "samples": "sample answers", "finish": "writing the model", "scratch": "the baseline from scratch",
+}  # fmt: skip
 
 
 def _main(found: Forecast) -> Table:

@@ -11,6 +11,7 @@ from typing import Any
 from luthier import __version__
 from luthier.cli import (
     allocator,
+    auto,
     chat,
     check,
     curve,
@@ -44,6 +45,7 @@ VERBS: dict[str, ModuleType] = {
     "export": export,
     "chat": chat,
     "search": search,
+    "auto": auto,
     "decide": decide,
     "models": models,
     "runs": runs,

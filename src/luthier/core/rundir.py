@@ -15,6 +15,8 @@ from typing import Any
 from luthier.core import clock, durable
 from luthier.core.errors import ModelError, nearest
 
+BEST_JSON = "best.json"
+"""In the folder of an automatic run: which of its models is the best now, as ``{"model": "best/0002-..."}``."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 

@@ -15,7 +15,7 @@ from luthier.core.recipe import Recipe
 from luthier.core.recipe_fields import absolute, recipe_from
 from luthier.search import ledger
 from luthier.search.forecast import Forecast, assemble
-from luthier.search.memory import baseline_bytes
+from luthier.search.memory import baseline_bytes, mapped_bytes
 from luthier.search.prices import Prices, cost_of, elsewhere, load_prices
 from luthier.search.stages import Judging, Rates, seconds_of
 from luthier.search.workload import Base, Workload
@@ -99,7 +99,7 @@ def _probed(recipe: Recipe, timeout_seconds: float | None) -> tuple[Forecast, Ba
         fit = Rates().frozen_class * work.train.rows * max(1, work.outputs)
         measured["frozen"] = min(read + fit, formula["frozen"] * 50) + counting
     more = baseline_bytes(work, judging) - baseline_bytes(work, judging, share)
-    memory = probe["peak_bytes"] + more
+    memory = probe["peak_bytes"] + more + mapped_bytes(work, base)
     spread = _MEMORY_SPREAD + 0.3 * more / memory
     found = assemble(
         work, base, judging, model=known_model(probe["model"]), machine=probe["machine"], entries=ledger.read(),

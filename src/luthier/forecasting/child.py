@@ -1,5 +1,5 @@
-"""`python -m luthier.forecasting.child`: one probe, of the recipe that stands on stdin; its result, or its error, is the
-last line of stdout."""
+"""`python -m luthier.forecasting.child`: one probe, of the recipe on stdin; its result, or its error, is the last line
+of stdout."""
 
 from __future__ import annotations
 

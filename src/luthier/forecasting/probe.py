@@ -1,4 +1,4 @@
-"""About twenty steps of a run, with its own parts, on this machine: what each stage of it will take, and how much memory.
+"""About twenty steps of a run, with its own parts, on this machine: how long each stage will take, and how much memory.
 
 Runs in a process of its own (`forecasting.child`), so that its peak memory is that of the run, and that running out of
 memory ends nothing else. The weights move and are thrown away.
@@ -95,6 +95,7 @@ class _Probe:
         steps = self._steps(optimizer, base)
         self._validation(base)
         self._save(optimizer)
+        del optimizer
         training_peak = peak_memory_bytes()
         rows, judging = probe_proof(
             parts, prepared, source, run=self.folder, work=self.work, base=base, timed=self.timed, stages=self.stages
@@ -128,14 +129,15 @@ class _Probe:
             source = locate(recipe.model)
         if prepared.task in LANGUAGE_TASKS:
             parts = language_parts.assemble(
-                recipe, self.folder, prepared, source, self.journal, False, Shared(keep=False), True, True
+                recipe, self.folder, prepared, source, self.journal, False, Shared(keep=False), probed=True, lean=False,
             )
             return prepared, source, parts
         scorer = scorer_for(prepared.task, prepared.several_labels)
         return (
             prepared, source,
             encoder_parts.assemble(
-                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), True
+                recipe, self.folder, prepared, source, scorer, self.journal, False, Shared(keep=False), probed=True,
+                lean=False,
             ),
         )  # fmt: skip
 
@@ -167,7 +169,8 @@ class _Probe:
         measured: list[tuple[float, float]] = []
         began = clock.monotonic()
         chosen = [0, *(int(i) for i in spread(costs, STEPS + WARM - 1))]
-        state = None
+        # as the loop does, for a roll-back, and when it does: the order decides how memory is laid out
+        self.kept = {name: tensor.clone() for name, tensor in trainable_state(parts.model).items()}
         for number, index in enumerate(chosen):
             batches = [collate(parts.table, part, parts.runner.task.per_token) for part in
                        parts.runner.cut(plan[index], lengths)]  # fmt: skip
@@ -181,9 +184,6 @@ class _Probe:
             seconds = clock.monotonic() - start
             if number >= WARM or len(chosen) <= 2 * WARM:
                 measured.append((float(costs[index]), seconds))
-            if state is None:  # the copy that the loop keeps for a roll-back
-                state = {**trainable_state(parts.model), **optimizer.state()}
-                self.kept = {name: tensor.clone() for name, tensor in state.items()}
             if clock.monotonic() - began > MOST_SECONDS and len(measured) >= 3:
                 break
         fixed, rate = fit_line(measured)
@@ -218,28 +218,31 @@ class _Probe:
             return base.forward_flops(Rows.of(judge.table.lengths[rows].tolist(), share), start) + 1e7 * len(rows)
 
         seconds = done = 0.0
-        for number in [chosen[0], *chosen]:  # the first one twice: it chooses kernels
+        for place, number in enumerate([chosen[0], *chosen]):
             batch = collate(judge.table, plan[number], runner.task.per_token)
             self._prepare_cache([batch])
             began = clock.monotonic()
             runner.loss_sum(batch, None if runner.cache is None else runner.cache.rows(batch.rows))
-            seconds, done = seconds + clock.monotonic() - began, done + cost(plan[number])
-            if number == chosen[0] and done == cost(plan[number]):
-                seconds = done = 0.0
+            if place:  # the first time chooses kernels
+                seconds, done = seconds + clock.monotonic() - began, done + cost(plan[number])
         whole = seconds * sum(cost(rows) for rows in plan) / max(done, 1.0)
         self.stages["validation"] = self.work.epochs * whole
-        if self.work.task == "classify":
-            self.stages["finish"] = self.stages.get("finish", 0.0) + whole
+        # the proof reads them again: for the temperature, and to hold the written model against the trained one
+        again = {"classify": 2, "regress": 1}.get(self.work.task, 0)
+        self.stages["finish"] = self.stages.get("finish", 0.0) + again * whole
         runner.forward.model.train()
 
     def _save(self, optimizer: Optimizer) -> None:
         parts, vocabulary = self.parts, self.parts.runner.forward.vocabulary
-        with self.timed("saving", self.work.epochs):
-            if vocabulary is not None:
-                vocabulary.publish()
-            model, moments = trainable_state(parts.model), optimizer.state()
-            path = save_checkpoint(self.folder, Progress(), model, moments, "probe")
-            self.kept = {name: tensor.clone() for name, tensor in {**model, **moments}.items()}
+        times = min(2, self.work.epochs)  # the second one finds all of the first one's copies in memory
+        with self.timed("saving", self.work.epochs / times):
+            for step in range(times):
+                if vocabulary is not None:
+                    vocabulary.publish()
+                model, moments = trainable_state(parts.model), optimizer.state()
+                path = save_checkpoint(self.folder, Progress(step=step), model, moments, "probe")
+                self.kept = {name: tensor.clone() for name, tensor in {**model, **moments}.items()}
+        self.kept = {}  # a run has forgotten them when it proves
         with self.timed("finish"):
             found = load_checkpoint(path, "probe")
             if found is not None:

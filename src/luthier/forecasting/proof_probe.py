@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from itertools import islice
 
@@ -11,6 +11,7 @@ import numpy as np
 from luthier.core import clock, durable
 from luthier.core.events import ignore
 from luthier.core.generation import Sampling
+from luthier.core.recipe import EvaluateSpec
 from luthier.core.rundir import RunDir
 from luthier.data.language_table import language_lengths
 from luthier.data.prepare import Prepared, View
@@ -18,7 +19,8 @@ from luthier.data.samples import Sample
 from luthier.data.tokens import token_lengths
 from luthier.evaluate.generation.questions import question_of
 from luthier.forecasting.judging_of import judging_of
-from luthier.language_proof import untuned
+from luthier.forecasting.references import References
+from luthier.language_proof import judge_language, untuned
 from luthier.models.base_source import BaseSource
 from luthier.models.language_predictor import LanguageModel
 from luthier.models.predictor import TunedModel
@@ -33,7 +35,9 @@ COUNTED = 20_000
 """Held-out rows whose tokens are counted; of more, these stand for all."""
 REFERENCES = 128
 """Held-out rows whose answers are counted."""
-JUDGED = 192
+JUDGED = 512
+"""As many as are sorted by length together when a model predicts."""
+EMBEDDED = 256
 LIKELY = 64
 ANSWERED = 16
 TFIDF_SECONDS = 8.0
@@ -89,7 +93,6 @@ class _EncoderProof(_Proof):
         rows = Rows.of(np.minimum(counted, most).tolist())
         rows = rows if rows.rows == len(self.held_out) else rows.part(len(self.held_out))
         some = self.some(JUDGED)
-        several = self.prepared.several_labels
         model.predict([sample.input for sample in some[:8]])
         began = clock.monotonic()
         model.predict([sample.input for sample in some])
@@ -97,23 +100,17 @@ class _EncoderProof(_Proof):
         own = Rows.of(np.minimum(token_lengths(some, tokenizer), most).tolist())
         self.stages["judging"] = seconds * self.base.forward_flops(rows) / max(1.0, self.base.forward_flops(own))
         if "majority" in judging.baselines or len(self.held_out) <= COUNTED:
-            began = clock.monotonic()
-            baseline_evaluations(
-                ["majority"], self.work.task, self.prepared.train, self.held_out, labels=self.prepared.labels,
-                several_labels=several, source=self.source, tokenizer=tokenizer, max_length=most,
-                spec=recipe.evaluate, listener=ignore,
-            )  # fmt: skip
-            counting = clock.monotonic() - began
-            self.stages["judging"] += counting
+            self.stages["judging"] += self._baseline("majority", self.prepared.train, self.held_out)
+            again = self._baseline("majority", self.prepared.train, self.held_out)  # without loading packages
             if "majority" in judging.baselines:
-                self.stages["majority"] = counting
+                self.stages["majority"] = again
         if "tfidf" in judging.baselines:
-            self._tfidf(judging, most)
+            self._tfidf(judging)
         if "frozen" in judging.baselines and self.work.task != "extract":
-            self._frozen(judging, rows, some, most)
+            self._frozen(judging, rows, some[:EMBEDDED], most)
         return rows, judging
 
-    def _tfidf(self, judging: Judging, most: int) -> None:
+    def _tfidf(self, judging: Judging) -> None:
         """Fitted on as many training rows as take a few seconds; of more, scaled by the formula."""
         assert self.held_out is not None
         whole = seconds_of(self.work, self.base, judging, Rates())["tfidf"]
@@ -121,14 +118,20 @@ class _EncoderProof(_Proof):
         every = max(1, round(1 / share))
         fit_on = list(islice(iter(self.prepared.train), 0, None, every))
         judge_on = self.held_out if every == 1 else list(islice(iter(self.held_out), 0, None, every))
+        self.stages["tfidf"] = every * self._baseline("tfidf", fit_on, judge_on)
+        self.stages["tfidf_share"] = 1 / every
+
+    def _baseline(self, name: str, fit_on: Iterable[Sample], judge_on: Sequence[Sample] | View) -> float:
+        """Seconds of a baseline, fitted and judged."""
+        recipe = self.parts.recipe
+        assert isinstance(recipe.train.max_length, int)
         began = clock.monotonic()
         baseline_evaluations(
-            ["tfidf"], self.work.task, fit_on, judge_on, labels=self.prepared.labels,
+            [name], self.work.task, fit_on, judge_on, labels=self.prepared.labels,
             several_labels=self.prepared.several_labels, source=self.source, tokenizer=self.parts.tokenizer,
-            max_length=most, spec=self.parts.recipe.evaluate, listener=ignore,
+            max_length=recipe.train.max_length, spec=recipe.evaluate, listener=ignore,
         )  # fmt: skip
-        self.stages["tfidf"] = (clock.monotonic() - began) * every
-        self.stages["tfidf_share"] = 1 / every
+        return clock.monotonic() - began
 
     def _frozen(self, judging: Judging, rows: Rows, some: Sequence[Sample], most: int) -> None:
         """The frozen base reads all rows, unless an earlier run has left what it gave; then a linear head is fitted."""
@@ -169,7 +172,12 @@ class _LanguageProof(_Proof):
         rows = Rows.of(language_lengths(islice(iter(self.held_out), COUNTED), ours.renderer).tolist(), share)
         rows = rows if rows.rows == len(self.held_out) else rows.part(len(self.held_out))
         some = self.some(LIKELY)
-        list(ours.likelihood(some[:4]))
+        # with answers in between, as in the proof, memory is laid out as in the proof
+        began = clock.monotonic()
+        judge_language(References(), some, self._short_answers(), self.held_out.dataset)
+        loading_packages = clock.monotonic() - began
+        judge_language(ours, some, self._short_answers(), self.held_out.dataset)
+        judge_language(base, some, self._short_answers(), self.held_out.dataset)
         began = clock.monotonic()
         list(ours.likelihood(some))
         seconds = clock.monotonic() - began
@@ -178,19 +186,33 @@ class _LanguageProof(_Proof):
         read = rate * self.base.forward_flops(rows)
         answered = min(len(self.held_out), judging.generate_rows)
         tuned_answers, base_answers = self._answers(base, some, judging, answered)
-        self.stages["judging"] = read + tuned_answers
+        self.stages["judging"] = read + tuned_answers + self._scoring() + loading_packages
         if "base" in judging.baselines:
-            self.stages["base"] = loading + read + base_answers
+            self.stages["base"] = loading + read + base_answers + self._scoring()
+        if "samples" in self.stages and base_answers:  # measured with answers of the untuned base
+            once = self.stages["samples"] / (self.work.epochs + 1)
+            self.stages["samples"] = once * (1 + self.work.epochs * tuned_answers / base_answers)
         if judging.memorisation:
             few = min(judging.memorisation, self.work.train.rows) + min(judging.memorisation, rows.rows)
             models = 2 if "base" in judging.baselines else 1
             self.stages["memorisation"] = models * rate * self.base.forward_flops(self.work.train.part(few))
         return rows, judging
 
+    def _short_answers(self) -> EvaluateSpec:
+        spec = self.parts.recipe.evaluate
+        return spec.model_copy(update={"generate_rows": min(spec.generate_rows, ANSWERED), "max_tokens": 8})
+
+    def _scoring(self) -> float:
+        """What is left of judging when nothing has to be computed: the metrics, their packages, the intervals."""
+        assert self.held_out is not None
+        began = clock.monotonic()
+        judge_language(References(), self.held_out, self.parts.recipe.evaluate, self.held_out.dataset)
+        return clock.monotonic() - began
+
     def _answers(
         self, base: LanguageModel, some: Sequence[Sample], judging: Judging, answered: int
     ) -> tuple[float, float]:
-        """Seconds of `answered` answers of the tuned model, thought to be as long as the references, and of the base."""
+        """Seconds of `answered` answers: of the tuned model, if they are as long as the references, and of the base."""
         asked = [question for sample in some if (question := question_of(sample)) is not None][:ANSWERED]
         if not asked or not answered:
             return 0.0, 0.0

@@ -7,7 +7,7 @@ from typing import Literal
 
 Prefix = Literal[
     "file-", "ftjob-", "search-", "decision-", "ftevent-", "ftckpt-", "upload_", "part_", "proj_", "key_", "ep_", "cp_",
-    "req_", "chatcmpl-", "sess_", "ds_", "exp_",
+    "req_", "chatcmpl-", "sess_", "ds_", "exp_", "search_",
 ]  # fmt: skip
 JOB_PREFIXES = ("ftjob-", "search-", "decision-")
 """Of the jobs of each kind: trainings, searches and decisions."""

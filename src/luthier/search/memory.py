@@ -26,8 +26,21 @@ def memory_of(work: Workload, base: Base, judging: Judging) -> dict[str, float]:
         "copies": 3.0 * _FLOAT * work.trainable + 24.0 * work.trainable,
         "activations": float(work.biggest_batch_tokens * per_token + square + logits),
         "proof": (2.0 if "base" in judging.baselines else 1.0) * weights + baseline_bytes(work, judging),
+        "cache": mapped_bytes(work, base),
         "rows": 40.0 * (work.train.tokens + work.held_out_rows * 50),
     }
+
+
+def mapped_bytes(work: Workload, base: Base) -> float:
+    """Of the cache of the frozen layers, which is read through memory."""
+    if not work.cached:
+        return 0.0
+    judged = work.validation
+    if work.boundary >= base.layers and work.task != "extract" and not work.writes:
+        items = work.train.rows + (judged.rows if judged is not None else 0)
+    else:
+        items = work.train.tokens + (judged.tokens if judged is not None else 0)
+    return float(_FLOAT * base.hidden * items)
 
 
 def baseline_bytes(work: Workload, judging: Judging, share: float = 1.0) -> float:
@@ -36,5 +49,5 @@ def baseline_bytes(work: Workload, judging: Judging, share: float = 1.0) -> floa
     if "tfidf" not in judging.baselines or work.writes or work.task == "extract":
         return 0.0
     classes = work.outputs if work.task == "classify" and work.outputs > 2 else 1
-    features: float = min(200_000.0, 60.0 * max(1.0, share * work.train.tokens) ** 0.6)
-    return 25 * 8 * classes * features
+    features = min(200_000.0, 60.0 * max(1.0, share * work.train.tokens) ** 0.6)
+    return float(25 * 8 * classes * features)

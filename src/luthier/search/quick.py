@@ -1,5 +1,5 @@
-"""A forecast at once: from a recipe, the lengths of its rows, the base's config.json and the ledger. No torch, no model,
-no tokenizer: for a server's process, and wherever a probe would take too long.
+"""A forecast at once: from a recipe, the lengths of its rows, the base's config.json and the ledger. No torch, model or
+tokenizer: for a server's process, and wherever a probe would take too long.
 
     found = quick(recipe, task="classify", lengths=tokens_of_bytes(row_bytes, "classify"), config=config,
                   labels=3, entries=ledger.read(), machine=machine_key())
@@ -91,8 +91,12 @@ def workload_of(
     share = min(1.0, answer_tokens / mean) if answer_tokens and mean else _ANSWER_SHARE
     every = Rows.of(rows, share if writes else 0.0)
     train = every.part(learned_rows)
-    judged = every.part(held) if validation is None else Rows.of((min(int(n), most) for n in validation), share * writes)
-    batch = spec.batch_size if isinstance(spec.batch_size, int) else run_defaults.batch_size(learned_rows, writes=writes)
+    judged = every.part(held)
+    if validation is not None:
+        judged = Rows.of((min(int(length), most) for length in validation), share * writes)
+    batch = spec.batch_size
+    if not isinstance(batch, int):
+        batch = run_defaults.batch_size(learned_rows, writes=writes)
     per_step = batch * spec.accumulate
     steps = math.ceil(learned_rows / per_step)
     epochs = spec.epochs if isinstance(spec.epochs, int) else run_defaults.epochs(kind, steps, writes=writes)

@@ -1,4 +1,4 @@
-"""Seconds of each stage of a run, by formula: from the workload, the base's shape and what one machine does in a second.
+"""Seconds of each stage of a run, by formula: from the workload, the base's shape and what a machine does in a second.
 
 The rates below are those of one core of a 2020s server processor. They are only where a forecast starts: what this
 machine really does comes from the ledger (`search.ledger`) or from a probe (`forecasting.probe`).
@@ -17,8 +17,8 @@ STAGES = (
     "frozen", "base", "scratch", "memorisation", "forgetting", "report",
 )  # fmt: skip
 """In the order of a run; what a run does not do takes no time."""
-FORGETTING_TEXTS = 200
-FORGETTING_TOKENS = 9_000
+FORGETTING_TEXTS = 160
+FORGETTING_TOKENS = 1_600
 """About what the general texts that come with Luthier hold."""
 
 
@@ -97,7 +97,8 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
         "setup": rates.start + rates.row * (work.train.rows + work.held_out_rows) + rates.token * work.train.tokens,
         "gates": gate_flops / rates.step_flops + 20 * rates.step_seconds + 2 * rates.stepped * work.stepped,
         "steps": epochs * (
-            work.epoch_flops(base) / rates.step_flops + work.batches_per_epoch * rates.step_seconds
+            work.epoch_flops(base) / rates.step_flops
+            + work.batches_per_epoch * rates.step_seconds * (0.1 if work.cached and work.boundary >= base.layers else 1)
             + work.steps_per_epoch * rates.stepped * work.stepped
         ),
         "saving": epochs * (12 * work.trainable * rates.write_byte + 0.03),
@@ -113,8 +114,7 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
         start = work.boundary if work.cached else 0
         once = base.forward_flops(work.validation, start) / rates.read_flops + work.validation.rows * 2e-5
         found["validation"] = epochs * once
-        if work.task == "classify":
-            found["finish"] += once
+        found["finish"] += {"classify": 2, "regress": 1}.get(work.task, 0) * once
     if work.writes and judging.samples:
         found["samples"] = (epochs + 1) * _answers(judging.samples, judging, rates)
     return found
@@ -162,7 +162,7 @@ def _answers(rows: int, judging: Judging, rates: Rates) -> float:
 
 
 def _forgetting(work: Workload, base: Base, rates: Rates) -> float:
-    texts = Rows(FORGETTING_TEXTS, FORGETTING_TOKENS, FORGETTING_TOKENS * 60, 120, FORGETTING_TOKENS * work.writes)
+    texts = Rows(FORGETTING_TEXTS, FORGETTING_TOKENS, FORGETTING_TOKENS * 12, 60, FORGETTING_TOKENS * work.writes)
     passes = 2 + 5 + work.epochs
     seconds = passes * base.forward_flops(texts) / rates.stock_flops + 0.5 * rates.start
     if work.validation is not None:

@@ -86,7 +86,7 @@ class Base:
 
     def forward_flops(self, rows: Rows, first: int = 0) -> float:
         """Floating-point operations of one pass over `rows` through the layers from `first` on (2 per weight and
-        token, Kaplan et al. 2020; attention: 4 per pair of tokens and dimension), and the loss of a model that writes."""
+        token, Kaplan et al. 2020; attention: 4 per pair of tokens and dimension), and the loss of one that writes."""
         layers = max(0, self.layers - max(0, first))
         body = layers * (2.0 * self.layer_parameters * rows.tokens + 4.0 * self.hidden * rows.squares)
         return body + 2.0 * self.hidden * self.vocabulary * rows.learned

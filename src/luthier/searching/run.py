@@ -11,6 +11,8 @@ from luthier.core import durable
 from luthier.core.errors import Interrupted, TrainingError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
+from luthier.core.recipe_io import read_yaml
+from luthier.core.rundir import RunDir
 from luthier.search.luck import judge_luck
 from luthier.search.study import Study
 from luthier.search.trial import Trial
@@ -211,15 +213,26 @@ class _Session:
         """search.json and search.html of what is known now."""
         if not self.study.is_begun:
             return Found(self.folder.path, {"best": None, "trials": [], "verdict": "Nothing was trained yet."})
-        first = self.space.first()
+        task, model = self._known()
         best = self.best if self.best is not None else ranked(self.study).best
         report = report_of(
             self.study, self.folder.path, is_done=is_done, best=best, luck=self.luck, fresh=self.fresh,
-            seconds=self.clockwork.elapsed, task=first.task, model=first.model, notes=self.notes,
+            seconds=self.clockwork.elapsed, task=task, model=model, notes=self.notes,
         )  # fmt: skip
         durable.write_json(self.folder.json, report)
         durable.write_text(self.folder.html, page_of(report))
         return Found(self.folder.path, report)
+
+    def _known(self) -> tuple[str, str]:
+        """Task and model, as the fresh run or any trial resolved them."""
+        first = self.space.first()
+        folders = [self.folder.best, *(RunDir(self.folder.trial(trial.number)) for trial in self.study.trials())]
+        for run in folders:
+            if run.recipe_yaml.is_file():
+                found = read_yaml(run.recipe_yaml)
+                searched = any(parameter.key == "model" for parameter in self.space.parameters)
+                return str(found["task"]), "several models" if searched else str(found["model"])
+        return first.task, first.model
 
     def _recipe_text(self, recipe: Recipe) -> str:
         assert self.best is not None

@@ -103,6 +103,7 @@ ROUTERS = (
     dataset_fixes.router,
     catalogue.router,
     lineage.router,
+    forecasts.router,
     exports.router,
     endpoint_traffic.router,
 )

@@ -33,6 +33,10 @@ _OF_PART = (f"POST {_UPLOAD}/complete", *_OF_UPLOAD)
 _OF_ENDPOINT = (
     f"GET {_ENDPOINT}", f"POST {_ENDPOINT}/start", f"POST {_ENDPOINT}/stop", f"DELETE {_ENDPOINT}",
 )  # fmt: skip
+_DATASET = "/luthier/v1/datasets/{dataset_id}"
+_VERSION = f"{_DATASET}/versions/{{version}}"
+_OF_DATASET = (f"GET {_DATASET}", f"GET {_DATASET}/versions", f"DELETE {_DATASET}")
+_OF_VERSION = (f"GET {_VERSION}", f"GET {_VERSION}/rows")
 _OF_MODEL = ("GET /v1/models/{model}", "DELETE /v1/models/{model}")
 
 PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -56,6 +60,10 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (f"GET {_JOB}/checkpoints", "checkpoint", "$response.body#/data/0/fine_tuned_model_checkpoint",
      (f"GET {_PERMISSIONS}", f"POST {_PERMISSIONS}")),
     (f"POST {_PERMISSIONS}", "permission_id", _FIRST, (f"DELETE {_PERMISSIONS}/{{permission_id}}",)),
+    ("POST /luthier/v1/datasets", "dataset_id", _ID, _OF_DATASET),
+    ("GET /luthier/v1/datasets", "dataset_id", _FIRST, _OF_DATASET[:2]),
+    (f"GET {_DATASET}/versions", "version", "$response.body#/data/0/version", _OF_VERSION),
+    (f"DELETE {_DATASET}", "dataset_id", _ID, _OF_DATASET[:1]),
     ("POST /luthier/v1/keys", "key_id", _ID, ("DELETE /luthier/v1/keys/{key_id}",)),
     ("POST /luthier/v1/endpoints", "endpoint_id", _ID, _OF_ENDPOINT),
     ("GET /luthier/v1/endpoints", "endpoint_id", _FIRST, _OF_ENDPOINT[:1]),
@@ -91,6 +99,8 @@ def _links() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for source, parameter, where, targets in PARAMETERS:
         for target in targets:
             parameters = {parameter: where}
+            if "{dataset_id}" in target and parameter != "dataset_id":
+                parameters["dataset_id"] = "$request.path.dataset_id"
             if "{checkpoint}" in target and parameter != "checkpoint":
                 parameters["checkpoint"] = "$request.path.checkpoint"
             fields = bodies.pop((source, target), None)

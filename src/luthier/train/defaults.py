@@ -29,6 +29,22 @@ def default_model(task: str) -> str:
     return "luthier-nano" if task in LANGUAGE_TASKS else "minilm"
 
 
+def plan_steps(recipe: Recipe, rows: int, *, closed: bool = False) -> tuple[int, int, int]:
+    """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts.
+
+    Args:
+        rows: training rows. closed: whether the head is fitted in one go.
+    """
+    kind, spec = recipe.method.kind, recipe.train
+    size = ROWS_PER_STEP if spec.contrastive is not None else run_defaults.batch_size(rows, writes=False)
+    batch = size if spec.batch_size == "auto" else spec.batch_size
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    if spec.contrastive is not None:
+        steps *= spec.contrastive.passes
+    epochs = run_defaults.epochs(kind, steps, writes=False)
+    return size, steps, 1 if closed and kind == "head" else epochs
+
+
 def resolve(
     recipe: Recipe,
     *,
@@ -48,15 +64,9 @@ def resolve(
     pairs = spec.contrastive
     fit, why = ("steps", "the head learns with the rest") if pairs is None else ("closed", "pairs teach the encoder")
     closed = choose("head.fit", recipe.head.fit, fit, why) == "closed"
-    small = ROWS_PER_STEP if pairs is not None else run_defaults.batch_size(rows, writes=False)
+    size, steps, epochs = plan_steps(recipe, rows, closed=closed)
     why = "a step learns all pairs of its rows" if pairs is not None else f"{rows:,} training rows"
-    batch = choose("train.batch_size", spec.batch_size, small, why)
-    steps = math.ceil(rows / (batch * spec.accumulate))
-    if pairs is not None:
-        steps *= pairs.passes
-    epochs = run_defaults.epochs(kind, steps, writes=False)
-    if closed and kind == "head":
-        epochs = 1
+    choose("train.batch_size", spec.batch_size, size, why)
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_RATES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}") if kind == "full" else _RATES[kind]
     why = {

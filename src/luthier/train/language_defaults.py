@@ -19,6 +19,14 @@ _FULL_RATE = 3e-4
 _TIMES = {"full": 1.0, "lora": 10.0, "adapter": 5.0, "bitfit": 10.0, "ia3": 20.0, "prefix": 20.0, "head": 3.0}
 
 
+def plan_steps(recipe: Recipe, rows: int) -> tuple[int, int, int]:
+    """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts."""
+    spec, size = recipe.train, run_defaults.batch_size(rows, writes=True)
+    batch = size if spec.batch_size == "auto" else spec.batch_size
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    return size, steps, run_defaults.epochs(recipe.method.kind, steps, writes=True)
+
+
 def resolve(
     recipe: Recipe, *, task: str, lengths: NDArray[np.int64], source: BaseSource, hidden_size: int, context: int
 ) -> tuple[Recipe, dict[str, str]]:
@@ -31,10 +39,8 @@ def resolve(
     refuse_pairs(recipe, task)
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
-    small = run_defaults.batch_size(rows, writes=True)
-    batch = choose("train.batch_size", spec.batch_size, small, f"{rows:,} training rows")
-    steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = run_defaults.epochs(kind, steps, writes=True)
+    size, steps, epochs = plan_steps(recipe, rows)
+    choose("train.batch_size", spec.batch_size, size, f"{rows:,} training rows")
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_FULL_RATE * _TIMES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}")
     times = _TIMES[kind]

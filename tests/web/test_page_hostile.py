@@ -201,6 +201,7 @@ def test_a_search_and_a_decision_show_texts_as_texts(site: Site, visit: Visit) -
     for path, shown in ((f"/searches/{search.id}", "#trials"), (f"/decisions/{decision.id}", "#arms")):
         visit.go(path).settled()
         visit.page.wait_for_selector(f"{shown} table")
+        visit.page.locator(".plot").first.scroll_into_view_if_needed()
         visit.page.wait_for_selector("[data-drawn]")
         assert CORPUS[0] in visit.page.inner_text(shown)
         nothing_ran(visit)

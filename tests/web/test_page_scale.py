@@ -9,6 +9,7 @@ from site_in_thread import Site
 from luthier.jobs.ids import new_id
 
 RUNS = 10_000
+MILLION = 1_000_000
 MOST_ELEMENTS = 2_500
 MOST_MS = 4_000
 
@@ -62,3 +63,22 @@ def test_a_page_is_painted_at_once(crowded: Site, visit: Visit) -> None:
         visit.go("/").settled()
         painted.append(visit.page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime"))
     assert min(painted) < 300, painted
+
+
+@pytest.mark.slow
+def test_a_million_rows_are_paged_and_searched(site: Site, visit: Visit) -> None:
+    lines = (f'{{"text": "row number {i} of many", "label": "{"ab"[i % 2]}"}}\n' for i in range(1, MILLION + 1))
+    file = site.client().files.create(file=("many.jsonl", "".join(lines).encode()), purpose="fine-tune")
+    answer = site.http_post("/luthier/v1/datasets", {"file_id": file.id})
+    assert answer.status_code == 200, answer.text
+    visit.go(f"/data/{answer.json()['id']}")
+    visit.page.wait_for_selector("text=Rows 1 to 25 of 1,000,000")
+    began = visit.page.evaluate("() => performance.now()")
+    visit.page.fill(".go", str(MILLION - 3))
+    visit.page.keyboard.press("Enter")
+    visit.page.wait_for_selector("text=Rows 999,997 to 1,000,000 of 1,000,000")
+    assert visit.page.evaluate("() => performance.now()") - began < MOST_MS
+    visit.page.fill("input[type=search]", "number 777777 ")
+    visit.page.wait_for_selector("text=row number 777777 of many")
+    assert visit.page.evaluate("() => document.querySelectorAll('*').length") < MOST_ELEMENTS
+    visit.clean()

@@ -47,6 +47,9 @@ function layout(options) {
   };
 }
 
+/** Plotly reads a few tags and links in texts; what came with data is shown as it is. */
+const asText = (text) => (typeof text === "string" ? text.replace(/&/g, "&amp;").replace(/</g, "&lt;").slice(0, 60) : text);
+
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 
 /**
@@ -65,7 +68,7 @@ export function chart(title, series, options = {}) {
   function traces() {
     return series().map((one, i) => {
       const own = one.colour ?? seriesColour(one.slot ?? i);
-      const { colour: _, slot: __, ...trace } = one;
+      const { colour: _, slot: __, ...trace } = { ...one, name: asText(one.name), ...(one.text ? { text: one.text.map(asText) } : {}) };
       if (trace.type === "parcoords" || trace.type === "bar" && trace.marker) return trace;
       return { type: "scatter", mode: "lines", cliponaxis: false, ...trace, line: { color: own, width: 2, ...trace.line }, marker: { color: own, size: 7, ...trace.marker } };
     });

@@ -16,7 +16,7 @@ export function pictures(report) {
     labels.length > MOST_LABELS ? h("p", { class: "muted small" }, `and ${labels.length - MOST_LABELS} more`) : null));
   for (const [name, title] of [["tokens", "Tokens in a row"], ["characters", "Characters in a row"]]) {
     const one = lengths[name];
-    if (one?.histogram?.length) parts.push(h("section", null, histogram(title, one.histogram.map((bin) => `up to ${count(bin.up_to)}`), one.histogram.map((bin) => bin.rows)),
+    if (one?.histogram?.length) parts.push(h("section", null, one.histogram.length < 2 ? h("h3", null, title) : histogram(title, one.histogram.map((bin) => `up to ${count(bin.up_to)}`), one.histogram.map((bin) => bin.rows)),
       facts([["Median", count(Math.round(one.median))], ["95 % are below", count(Math.round(one.p95))], ["Longest", count(one.max)],
         ["Cut at the longest", one.max_length ? `${several(one.cut_rows ?? 0, "row")} at ${count(one.max_length)} tokens` : ""], ["Learned", one.learned ? `${count(one.learned)} tokens (${percent(one.learned_share)})` : ""]])));
   }

@@ -56,7 +56,12 @@ export function rowsView(id, version) {
     words = search.value.trim();
     rows.reload({ reset: true });
   }, 350) });
-  return h("div", null, h("div", { class: "row filters" }, search, status), rows.element);
+  const go = h("input", { type: "number", min: "1", max: String(version.rows), placeholder: "Go to row", "aria-label": "Go to row", class: "go", onchange: () => {
+    const number = Math.min(version.rows, Math.max(1, Math.floor(Number(go.value)) || 1));
+    words = search.value = "";
+    rows.reload({ reset: true, from: number - 1 });
+  } });
+  return h("div", null, h("div", { class: "row filters" }, search, version.rows > PER_PAGE ? go : null, status), rows.element);
 }
 
 /** A row whole, in a dialog: its values, or its conversation with what is learned. */

@@ -51,9 +51,9 @@ export function paged(caption, columns, load, { nothing, rowProps, look, say } =
     }
   }
 
-  /** Ask for the page that is shown again; `reset` begins at the first. */
-  function reload({ reset = false, quiet = false } = {}) {
-    if (reset) cursors = [null];
+  /** Ask for the page that is shown again; `reset` begins at the first, or with the cursor `from`. */
+  function reload({ reset = false, quiet = false, from = null } = {}) {
+    if (reset) cursors = [from];
     return turn(reset ? 0 : at, quiet);
   }
 

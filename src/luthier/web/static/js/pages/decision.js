@@ -23,13 +23,10 @@ const value = (arm) => arm.metrics?.[job.metric];
 function picture() {
   return FAMILIES.map((family, i) => {
     const points = job.picture.filter((one) => one.family === family && typeof one.value === "number" && typeof one.cost === "number");
-    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value), text: points.map((one) => escaped(one.arm)), textposition: "top center",
+    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value), text: points.map((one) => one.arm), textposition: "top center",
       error_y: { type: "data", symmetric: false, array: points.map((one) => (one.high ?? one.value) - one.value), arrayminus: points.map((one) => one.value - (one.low ?? one.value)), thickness: 1 } };
   }).filter((one) => one.x.length);
 }
-
-/** Plotly reads a few tags in texts; a name is shown as it is. */
-const escaped = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").slice(0, 40);
 
 function draw(found) {
   job = found;

@@ -9,7 +9,11 @@ import { table } from "../table.js";
 import { bar, empty, facts, failed, list, show, statusTag, when } from "../ui.js";
 
 const SECONDS = 3;
+const SHOWN = 4;
 let examplesShown = false;
+
+/** The first sentence of a text, or as much as fits. */
+const firstSentence = (text) => short(text.match(/^.{20,140}?[.?!](?=\s|$)/)?.[0] ?? text, 140);
 
 async function refresh() {
   let page;
@@ -26,10 +30,11 @@ async function refresh() {
   if (active.length) fill(byId("running").querySelector("[data-body]"), running(active));
   const over = jobs.filter((job) => !active.includes(job)).slice(0, 10);
   fill(byId("recent"), over.length ? table("Latest runs", RUN_COLUMNS, over, { look: "runs" })
-    : empty(active.length ? "No run is over yet" : "No runs yet", active.length ? "The first one will stand here when it is done." : "Train a model on one of the examples below, or on your own data.",
+    : empty(active.length ? "No run is over yet" : "No runs yet", active.length ? "The first one will stand here when it is done." : "Train a model on an example, or on your own data.",
       h("a", { class: "button", href: "/new" }, "New run")));
   byId("summary").textContent = summary(jobs, page.has_more);
   if (jobs.length === 0) await welcome();
+  else byId("welcome").hidden = true;
 }
 
 function summary(jobs, more) {
@@ -52,12 +57,16 @@ async function welcome() {
   const box = byId("welcome");
   const found = await maybe("/luthier/v1/examples").catch(() => null);
   const examples = found?.data ?? [];
+  const choice = (one) => h("a", { class: "choice-link", href: `/new?example=${encodeURIComponent(one.name)}` },
+    h("strong", null, one.title.split(":")[0]), h("span", null, firstSentence(one.summary)), h("span", { class: "small" }, `${taskWords(one.task)} · ${several(one.rows, "row")}`));
   fill(box, h("section", { class: "card welcome", "aria-labelledby": "welcome-h" },
     h("h2", { id: "welcome-h" }, "Train your first model"),
-    h("p", { class: "muted" }, examples.length ? "Pick an example. You see the data and the settings next, and one more click starts the training on this machine." : "Bring a file with examples of what the model should do."),
-    h("div", { class: "choices" }, examples.slice(0, 6).map((one, i) => h("a", { class: `choice-link${i === 0 ? " first" : ""}`, href: `/new?example=${encodeURIComponent(one.name)}` },
-      h("strong", null, one.title.split(":")[0]), h("span", null, short(one.summary, 130)), h("span", { class: "small" }, `${taskWords(one.task)} · ${several(one.rows, "row")}`)))),
-    h("p", { class: "actions" }, h("a", { class: "button", href: "/data" }, "Use my own data"))));
+    h("ol", { class: "steps" }, h("li", null, "Pick an example below"), h("li", null, "Press Start training: a few minutes on this machine"), h("li", null, "Try the model, beside the numbers that say how good it is")),
+    examples.length ? h("div", { class: "choices" }, examples.slice(0, SHOWN).map(choice)) : null,
+    examples.length > SHOWN ? h("details", null, h("summary", null, `${examples.length - SHOWN} more examples`), h("div", { class: "choices" }, examples.slice(SHOWN).map(choice))) : null,
+    h("p", { class: "actions own" }, h("a", { class: "button", href: "/data" }, "Use my own data"), h("span", { class: "muted small" }, "A CSV with a text and a label in each row is enough."))));
+  byId("hello").textContent = "Welcome to Luthier";
+  byId("recent-card").hidden = byId("models-card").hidden = true;
   box.hidden = false;
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier import api
 from luthier.core import durable
-from luthier.core.errors import Interrupted, TrainingError, UsageError
+from luthier.core.errors import Interrupted, LuthierError, TrainingError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
@@ -145,6 +145,9 @@ class _Session:
         try:
             self._end(bench)
             return self.write(is_done=True)
+        except LuthierError:
+            self.write(is_done=False)  # every trial is kept, whatever became of the fresh run
+            raise
         finally:
             ending.release()
 

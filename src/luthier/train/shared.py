@@ -102,7 +102,8 @@ class Shared:
             if name in self._parts:
                 self._parts.move_to_end(name)
                 return self._parts[name]
-        parts = make()
+        with self.timed():
+            parts = make()
         if self.keep and parts.runner.forward.vocabulary is None:
             self._parts[names[-1]] = parts
             self._fresh[id(parts.model)] = Weights(parts.model).copy()

@@ -21,7 +21,9 @@ const ORIGINS = { file: "an uploaded file", path: "a path of the server", url: "
 function origin(one) {
   const from = one.origin ?? {};
   if (from.kind !== "fixes") return `from ${ORIGINS[from.kind] ?? "a file"}`;
-  return `version ${from.base ?? one.version - 1}, mended`;
+  const done = [["dropped", "left out"], ["added", "added"], ["corrected", "corrected"]].filter(([name]) => from[name]).map(([name, words]) => `${several(from[name], "row")} ${words}`);
+  if (from.renamed && Object.keys(from.renamed).length) done.push("columns renamed");
+  return `version ${from.base ?? one.version - 1} with ${done.join(", ") || "fixes"}`;
 }
 
 async function begin() {

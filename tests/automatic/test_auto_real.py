@@ -40,7 +40,7 @@ def data(folder: Path, task: str = "classify", count: int = 48) -> Path:
 
 
 def auto(tiny: Path, folder: Path, task: str = "classify", **options: Any) -> Any:
-    settings = {"budget": 60.0, "model": str(tiny), "out": folder / "autos", "overrides": ["train.max_length=16"]}
+    settings = {"budget": 300.0, "model": str(tiny), "out": folder / "autos", "overrides": ["train.max_length=16"]}
     return luthier.auto(data(folder, task), **{**settings, **options})
 
 
@@ -50,7 +50,7 @@ def test_every_task_ends_with_a_model_and_a_recipe(tiny: Path, tmp_path: Path, t
     held = write(tmp_path / "held.jsonl", rows(task, 16, 1))
     found = auto(tiny, tmp_path, task, test=held)
     assert found.report["done"] is True
-    assert found.report["seconds"] < 60
+    assert found.report["seconds"] <= 1.05 * 300
     assert found.report["final"]["evaluated_on"] == "test"
     assert {one["name"] for one in found.trials} >= {"linear head", *FEW}
     answers = found.model().predict(["thank my parcel", "torn parcel"])

@@ -43,7 +43,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 def values_of(args: argparse.Namespace) -> dict[str, Any]:
     """The plain values that the file and the options give, which may hold searches; paths of the file count from its
     folder, those of options from where the person stands."""
-    from luthier.searching.asked import file_values
+    from luthier.search.recipe_file import file_values
 
     values = file_values(args.recipe) if args.recipe else {}
     _apply(values, args)

@@ -16,7 +16,7 @@ class Event:
     """One thing that happened.
 
     `kind` is one of: message, gate, size, step, judging, evaluation, sample, saving, checkpoint, finished, interrupted,
-    failed. `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
+    failed, trial (of a search). `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
     """
 
     kind: str

@@ -6,7 +6,8 @@ import secrets
 from typing import Literal
 
 Prefix = Literal[
-    "file-", "ftjob-", "ftevent-", "ftckpt-", "upload_", "part_", "proj_", "key_", "ep_", "cp_", "req_", "chatcmpl-"
+    "file-", "ftjob-", "ftevent-", "ftckpt-", "upload_", "part_", "proj_", "key_", "ep_", "cp_", "req_", "chatcmpl-",
+    "search_",
 ]  # fmt: skip
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 """Lower case only: ids become names of files, also where the file system ignores case."""

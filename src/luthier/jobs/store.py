@@ -19,11 +19,12 @@ from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
 from luthier.jobs.store_keys import KeyStore, ProjectStore
 from luthier.jobs.store_models import ModelStore, PermissionStore
+from luthier.jobs.store_searches import SearchStore
 from luthier.jobs.store_uploads import UploadStore
 
 
 class Store:
-    """Projects, keys, files, uploads, jobs, models, endpoints and permissions."""
+    """Projects, keys, files, uploads, jobs, models, endpoints, permissions and searches."""
 
     def __init__(self, database: Database, clock: ModuleType) -> None:
         self.database = database
@@ -37,6 +38,7 @@ class Store:
         self.models = ModelStore(database)
         self.endpoints = EndpointStore(database)
         self.permissions = PermissionStore(database, clock)
+        self.searches = SearchStore(database, clock)
 
     @classmethod
     def open(cls, url: str | Path, *, clock: ModuleType = real_clock) -> Store:

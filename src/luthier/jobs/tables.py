@@ -237,3 +237,22 @@ permissions = Table(
     UniqueConstraint("project_id", "checkpoint"),
     Index(None, "checkpoint"),
 )
+
+searches = Table(
+    "searches",
+    metadata,
+    _number(),
+    _text("id", unique=True),
+    _reference("project_id", "projects.id"),
+    _text("name"),
+    _integer("created_at"),
+    Index(None, "project_id", "number"),
+)
+
+search_entries = Table(
+    "search_entries",
+    metadata,
+    Column("search_id", Text, sql.ForeignKey("searches.id"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    _json("entries"),
+)

@@ -8,9 +8,11 @@ from typing import Any
 
 from luthier import api
 from luthier.core import durable
-from luthier.core.errors import Interrupted, TrainingError, UsageError
+from luthier.core.errors import Interrupted, LuthierError, TrainingError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
+from luthier.core.recipe_io import read_yaml
+from luthier.core.rundir import RunDir
 from luthier.search.luck import judge_luck
 from luthier.search.study import Study
 from luthier.search.trial import Trial
@@ -81,7 +83,7 @@ def search(
     try:
         return session.run()
     except (Interrupted, KeyboardInterrupt) as stop:
-        session.write(is_done=False)
+        session.stop()
         raise Interrupted(
             "stopped on request; every trial so far is kept.", where=str(folder.path),
             remedy=f"Go on with: luthier search --resume {folder.path}", code="interrupted",
@@ -138,11 +140,14 @@ class _Session:
         self.watch.look()
         ending = self.folder.ending()
         if ending is None:
-            self.listener(Event("message", "Another process writes down what came out."))
-            return self.write(is_done=False)
+            self.listener(Event("message", "Another process of this search writes down what came out."))
+            return Found(self.folder.path, self._report(is_done=False))
         try:
             self._end(bench)
             return self.write(is_done=True)
+        except LuthierError:
+            self.write(is_done=False)  # every trial is kept, whatever became of the fresh run
+            raise
         finally:
             ending.release()
 
@@ -167,6 +172,8 @@ class _Session:
         self._again(bench)
         assert self.best is not None
         recipe = self.space.of(self.best.params)
+        if self.folder.best_yaml.is_file() and Recipe.from_yaml(self.folder.best_yaml) != recipe:
+            durable.remove_tree(self.folder.best.path)  # of fewer trials, another one was the best
         durable.write_text(self.folder.best_yaml, self._recipe_text(recipe))
         self.fresh = self._fresh(recipe)
 
@@ -209,17 +216,39 @@ class _Session:
 
     def write(self, *, is_done: bool) -> Found:
         """search.json and search.html of what is known now."""
-        if not self.study.is_begun:
-            return Found(self.folder.path, {"best": None, "trials": [], "verdict": "Nothing was trained yet."})
-        first = self.space.first()
-        best = self.best if self.best is not None else ranked(self.study).best
-        report = report_of(
-            self.study, self.folder.path, is_done=is_done, best=best, luck=self.luck, fresh=self.fresh,
-            seconds=self.clockwork.elapsed, task=first.task, model=first.model, notes=self.notes,
-        )  # fmt: skip
-        durable.write_json(self.folder.json, report)
-        durable.write_text(self.folder.html, page_of(report))
+        report = self._report(is_done=is_done)
+        if self.study.is_begun:
+            durable.write_json(self.folder.json, report)
+            durable.write_text(self.folder.html, page_of(report))
         return Found(self.folder.path, report)
+
+    def stop(self) -> None:
+        """Write down what is known, unless another process of this search does."""
+        ending = self.folder.ending()
+        if ending is not None:
+            self.write(is_done=False)
+            ending.release()
+
+    def _report(self, *, is_done: bool) -> dict[str, Any]:
+        if not self.study.is_begun:
+            return {"best": None, "trials": [], "verdict": "Nothing was trained yet."}
+        task, model = self._known()
+        best = self.best if self.best is not None else ranked(self.study).best
+        return report_of(
+            self.study, self.folder.path, is_done=is_done, best=best, luck=self.luck, fresh=self.fresh,
+            seconds=self.clockwork.elapsed, task=task, model=model, notes=self.notes,
+        )  # fmt: skip
+
+    def _known(self) -> tuple[str, str]:
+        """Task and model, as the fresh run or any trial resolved them."""
+        first = self.space.first()
+        folders = [self.folder.best, *(RunDir(self.folder.trial(trial.number)) for trial in self.study.trials())]
+        for run in folders:
+            if run.recipe_yaml.is_file():
+                found = read_yaml(run.recipe_yaml)
+                searched = any(parameter.key == "model" for parameter in self.space.parameters)
+                return str(found["task"]), "several models" if searched else str(found["model"])
+        return first.task, first.model
 
     def _recipe_text(self, recipe: Recipe) -> str:
         assert self.best is not None

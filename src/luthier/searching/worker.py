@@ -153,6 +153,7 @@ def main(words: list[str] | None = None) -> int:
     from luthier.core.children import die_with_parent
 
     die_with_parent(args.parent)
+    from luthier.searching.forgetting import forgetting_of
     from luthier.searching.workbench import Workbench
 
     folder = SearchFolder(args.folder)
@@ -161,7 +162,9 @@ def main(words: list[str] | None = None) -> int:
     claims = folder.claims()
     try:
         bench = Workbench(space.first())
-        Worker(bench, study, folder, claims, Clockwork(settings.budget, args.spent)).run()
+        forgetting = forgetting_of if "forgetting" in settings.objectives else None
+        clockwork = Clockwork(settings.budget, args.spent)
+        Worker(bench, study, folder, claims, clockwork, forgetting=forgetting).run()
     except (Interrupted, KeyboardInterrupt):
         return 1
     except LuthierError as error:

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from luthier.core import allocator, clock
+from luthier.core.durable_files import open_log
 from luthier.core.errors import Interrupted, TrainingError
 from luthier.core.events import Event
 from luthier.searching.clockwork import Clockwork
@@ -31,10 +33,8 @@ def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: 
         sys.executable, "-m", "luthier.searching.worker", str(folder.path), "--parent", str(os.getpid()),
         "--spent", f"{clockwork.elapsed:.3f}",
     ]  # fmt: skip
-    children = [
-        subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        for _ in range(number)
-    ]
+    logs = [folder.path / "locks" / f"worker-{os.getpid()}-{i}.log" for i in range(number)]
+    children = [_start(command, log) for log in logs]
     try:
         while any(child.poll() is None for child in children):
             watch.look()
@@ -47,7 +47,7 @@ def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: 
         raise
     failed = [child for child in children if child.returncode != 0]
     if len(failed) == len(children):
-        said = [(child.stderr.read() if child.stderr else "").strip().splitlines() for child in failed]
+        said = [log.read_text(encoding="utf-8", errors="replace").strip().splitlines() for log in logs]
         last = next((lines[-1] for lines in said if lines), f"exit code {failed[0].returncode}")
         raise TrainingError(
             f"the workers of this search ended: {last}", where=str(folder.path),
@@ -58,12 +58,17 @@ def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: 
         watch.told(Event("message", text, "warn"))
 
 
+def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with open_log(log) as errors:
+        return subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=errors)
+
+
 def _environment() -> dict[str, str]:
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **allocator.SETTINGS, **threads}
 
 
-def _stop(children: list[subprocess.Popen[str]]) -> None:
+def _stop(children: list[subprocess.Popen[bytes]]) -> None:
     """Ask each to save and end; a terminal's Ctrl-C has asked them already, and a second signal would kill."""
     deadline = clock.monotonic() + _STOP_SECONDS
     asked = clock.monotonic() + 2.0

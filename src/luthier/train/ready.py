@@ -16,6 +16,7 @@ from luthier.data.tokens import fingerprint
 from luthier.models.base_source import BaseSource, sha256_of
 from luthier.models.run_model import continue_from
 from luthier.models.trainable import load_trainable_state, trainable_state
+from luthier.models.twin import Weights
 from luthier.train import encoder_parts, language_parts
 from luthier.train.checkpoint import Progress, newest_checkpoint
 from luthier.train.defaults import default_model
@@ -45,10 +46,18 @@ class Ready:
     optimizer: Optimizer
     progress: Progress
     identity: str
+    weights: Weights | None = None
+    """What trains, where other trials take turns in the same model."""
+
+    def take_turn(self) -> None:
+        """Put what trains here into the model, where other trials use the same one."""
+        if self.weights is not None:
+            self.weights.install()
 
     def advance(self, listener: Journal, upkeep: Upkeep) -> None:
         """Train to the end of `upkeep.until_epoch`; raises `TrainingError`, and `Interrupted` after a signal."""
         parts, spec = self.parts, self.recipe.train
+        self.take_turn()
         keep = epoch_keeper(self.run, upkeep.epoch_models, parts.runner.forward, parts.save, parts.on_evaluation)
         with stop_flag() as should_stop:
             Loop(
@@ -78,13 +87,16 @@ def make_ready(
     preflight = preflight and not (upkeep.lean and shared.passed(_kind(recipe)))
     if prepared.task in LANGUAGE_TASKS:
         parts = language_parts.assemble(
-            recipe, run, prepared, source, listener, from_scratch, shared, preflight, not upkeep.lean
+            recipe, run, prepared, source, listener, from_scratch, shared, probed=preflight, lean=upkeep.lean
         )
     else:
         scorer = scorer_for(prepared.task, prepared.several_labels)
         parts = encoder_parts.assemble(
-            recipe, run, prepared, source, scorer, listener, from_scratch, shared, preflight
+            recipe, run, prepared, source, scorer, listener, from_scratch, shared, probed=preflight, lean=upkeep.lean
         )
+    weights = shared.weights(parts.model) if upkeep.lean else None
+    if weights is not None:
+        weights.install()
     kind, recipe, model, forward = _kind(recipe), parts.recipe, parts.model, parts.runner.forward
     if upkeep.start is not None:
         continue_from(model, upkeep.start)
@@ -110,8 +122,8 @@ def make_ready(
         shared.pass_on(kind)
     optimizer = make_optimizer()
     if found is not None:
-        progress, weights, moments = found
-        load_trainable_state(model, weights)
+        progress, tensors, moments = found
+        load_trainable_state(model, tensors)
         if forward.vocabulary is not None:
             forward.vocabulary.reload(progress.decayed)
         optimizer.load_state(moments)
@@ -125,7 +137,7 @@ def make_ready(
         _open_caches(parts, source, from_scratch, listener, shared)
     size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
     listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
-    return Ready(run, recipe, prepared, source, parts, optimizer, progress, identity)
+    return Ready(run, recipe, prepared, source, parts, optimizer, progress, identity, weights)
 
 
 def _kind(recipe: Recipe) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
 """The database's versions, one Alembic file each. They run when a store is opened, in one transaction."""
 
-HEAD = "0001"
+HEAD = "0002"
 """The version that this program reads and writes."""

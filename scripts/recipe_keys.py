@@ -113,4 +113,15 @@ KEYS = {
     "docs/fairness.md.",
     "evaluate.fairness.group": "The column of the test data that names each row's group, or a list of columns.",
     "evaluate.fairness.swaps": "Words that are swapped in the test texts: `auto` (English lists of ours), `none`, or a YAML file.",
+    "track": "Mirror the run elsewhere, besides its own folder: `tensorboard`, or `{mlflow: URI}` and more. docs/tracking.md.",
+    "track.mlflow": "Address of an MLflow server (http://host:5000): parameters, metrics, report and model go there. Passwords come "
+    "from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+    "track.experiment": "Name of the MLflow experiment; it is made when it is missing.",
+    "track.register_as": "Name under which the tuned model enters MLflow's model registry, as a new version.",
+    "track.tensorboard": "Write TensorBoard event files: true for `tensorboard/` in the run's folder, or another folder.",
+    "track.wandb": "A Weights & Biases run `{project, name, entity, tags}`, where the package wandb is installed and logged in.",
+    "track.wandb.project": "The Weights & Biases project.",
+    "track.wandb.name": "Name of the run; the run folder's where there is none.",
+    "track.wandb.entity": "Team or user that the project belongs to.",
+    "track.wandb.tags": "Tags of the run.",
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from luthier.automatic import auto
     from luthier.core.recipe import Recipe
     from luthier.deciding import decide
+    from luthier.forecasting import forecast
     from luthier.label_triage import apply_review, triage
     from luthier.learning_curve import curve
     from luthier.searching import search
@@ -28,7 +29,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Recipe", "__version__", "apply_review", "auto", "check", "compare_runs", "curve", "decide", "evaluate", "export",
-    "load", "resume", "runs", "search", "train", "triage",
+    "forecast", "load", "resume", "runs", "search", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {
@@ -38,6 +39,7 @@ _HOMES = {
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",
     "curve": "luthier.learning_curve",
+    "forecast": "luthier.forecasting",
     "compare_runs": "luthier.api",
     "decide": "luthier.deciding",
     "evaluate": "luthier.api",

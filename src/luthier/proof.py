@@ -11,6 +11,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec
 from luthier.data.samples import Sample
+from luthier.evaluate.answers_file import AnswersFile, answer_row
 from luthier.evaluate.baselines import Majority
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
@@ -50,6 +51,7 @@ def baseline_evaluations(
     for name in names:
         if name == "frozen" and task == "extract":
             continue  # whole-text features cannot find spans; the dictionary stands in for them
+        listener(Event("proving", data={"part": name}))
         listener(Event("message", f"Baseline: {_BASELINES[name]}."))
         known: dict[str, Any] = {"labels": labels, "several_labels": several_labels}
         predictor: Predictor
@@ -94,10 +96,14 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         return report, None
     judged_on, where = held_out
     spec = recipe.evaluate
+    listener(Event("proving", data={"part": "judging"}))
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
-    ours = evaluate(
-        model, judged_on, metrics=spec.metrics, several_labels=prepared.several_labels, bootstrap=spec.bootstrap
-    )
+    several = prepared.several_labels
+    with AnswersFile(run.answers_jsonl) as answers:
+        ours = evaluate(
+            model, judged_on, metrics=spec.metrics, several_labels=several, bootstrap=spec.bootstrap,
+            keep=lambda *row: answers.add(answer_row(prepared.task, several, *row)),
+        )  # fmt: skip
     assert isinstance(recipe.train.max_length, int)
     fitted: dict[str, Predictor] = {}
     others = baseline_evaluations(
@@ -108,6 +114,7 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     )  # fmt: skip
     if "scratch" in spec.baselines:
         others["scratch"] = _from_scratch(trained, judged_on, listener)
+    listener(Event("proving", data={"part": "report"}))
     comparisons = compare_evaluations(ours, others, resamples=spec.bootstrap)
     fairness = prove_fairness(
         recipe, judged_on, fairness_model("", ours, model), before=before_tuning(others, fitted), train=prepared.train,
@@ -171,6 +178,7 @@ def _check_parity(trained: Trained, model: TunedModel) -> None:
 
 def _from_scratch(trained: Trained, judged_on: Iterable[Sample], listener: Listener) -> Evaluation:
     """The same recipe from random weights: what pre-training is worth."""
+    listener(Event("proving", data={"part": "scratch"}))
     listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
     with reporting.from_scratch(trained) as folder:
         return evaluate(

@@ -1,7 +1,7 @@
 """A run on disk: the names of its files and how they are read and written.
 
 The folder is a contract that anyone can read without us: recipe.yaml, events.jsonl,
-metrics.jsonl, checkpoints/step-000120/, model/, report.json, report.html, README.md, data.json.
+metrics.jsonl, checkpoints/step-000120/, model/, answers.jsonl, report.json, report.html, README.md, data.json.
 """
 
 from __future__ import annotations
@@ -84,6 +84,10 @@ class RunDir:
     @property
     def report_html(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def answers_jsonl(self) -> Path:
+        return self.path / "answers.jsonl"
 
     @property
     def card(self) -> Path:

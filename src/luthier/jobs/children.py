@@ -31,6 +31,11 @@ def minimal_environment(**more: str) -> dict[str, str]:
     return {**kept, **offline, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **more}
 
 
+def tracking_environment() -> dict[str, str]:
+    """The logins of trackers, for a child that mirrors a run; no other child has them."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_TRACKING_", "WANDB_"))}
+
+
 def computing_environment(device: str, **more: str) -> dict[str, str]:
     """`minimal_environment` for a process that trains on `device` (cpu, cuda:0, ...)."""
     kind, _, number = device.partition(":")

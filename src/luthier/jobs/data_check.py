@@ -22,7 +22,8 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     """What was found.
 
     Args:
-        request: `names` (what people call each path), and the arguments of `luthier.api.check`.
+        request: `names` (what people call each path), and the arguments of `luthier.api.check`; with `findings_file`
+            what the report has no room for goes there.
 
     Returns:
         `report`, the JSON of `luthier check`; or `error` {code, message, param} for what cannot be checked at all.
@@ -32,6 +33,7 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     names: dict[str, str] = request.pop("names")
     try:
         report = api.check(request.pop("data"), **request).to_dict()
+        report["stats"]["findings"]["file"] = None  # a path of ours
     except DataError as error:
         place, _, line = error.where.rpartition(":")
         if not line.isdecimal():

@@ -10,3 +10,9 @@ def named(text: str, names: Mapping[str, str]) -> str:
     for path, name in names.items():
         text = text.replace(path, name)
     return text
+
+
+COMPARISON, DISAGREEMENTS = "comparison.json", "disagreements.jsonl"
+"""The two files of a comparison of jobs: everything but the rows; and the rows that were answered differently."""
+ANSWERS = "answers.jsonl"
+"""The file of a report's folder with every held-out row and its answer."""

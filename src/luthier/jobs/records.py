@@ -7,6 +7,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+JobKind = Literal["openai", "recipe", "search", "decision"]
+TRAININGS: tuple[JobKind, ...] = ("openai", "recipe")
+"""Kinds of jobs that are one training, however it was asked for."""
 Role = Literal["admin", "write", "read"]
 """read: GET only; write: all of its project; admin: also keys and projects."""
 Wanted = Literal["cancel", "pause"]
@@ -43,6 +46,17 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Session:
+    """A browser that gave a key: its token stands for the key until `expires_at`, or until the key ends."""
+
+    id: str
+    project_id: str
+    key_id: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFile:
     """A file of a project; its bytes are the artefact `artefact`."""
 
@@ -57,6 +71,43 @@ class StoredFile:
     expires_at: int | None = None
     status: str = "processed"
     status_details: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetVersion:
+    """One state of a data set, which never changes: a file, and what is known of it.
+
+    Attributes:
+        version: 1, 2, 3, ... within its data set.
+        test_file_id: rows that belong to it but that nothing learns from (of an example).
+        format: jsonl, csv, parquet, ...; `task`: what its rows plainly show, or "".
+        rows: the usable and the broken; `columns`: names, in order.
+        origin: how it came about: {kind: file | path | url | example | fixes, ...}.
+    """
+
+    dataset_id: str
+    version: int
+    file_id: str
+    test_file_id: str | None
+    format: str
+    task: str
+    rows: int
+    bytes: int
+    sha256: str
+    columns: list[str]
+    origin: dict[str, Any]
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A data set: a name for versions of a file. `latest` is the newest version's number."""
+
+    id: str
+    project_id: str
+    name: str
+    latest: int
+    created_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,27 +140,28 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One fine-tuning job, however it was asked for.
+    """One job: a training, a search over trainings, or a decision between approaches.
 
     Attributes:
-        kind: ``openai`` (POST /v1/fine_tuning/jobs) or ``recipe`` (POST /luthier/v1/jobs).
+        kind: ``openai`` (POST /v1/fine_tuning/jobs), ``recipe`` (POST /luthier/v1/jobs), ``search``
+            (POST /luthier/v1/searches) or ``decision`` (POST /luthier/v1/decisions).
         model: as the client named it; `base_model`: the catalogue name under it; `parent`: the tuned model whose
             training goes on, or None.
-        recipe: what the worker runs, a Recipe's values; files are ``file-...`` ids, which the supervisor turns
-            into paths.
+        recipe: what the worker runs, a Recipe's values (of a search with ``{search: ...}`` in them, of a decision
+            what `deciding_request` says); files are ``file-...`` ids, which the supervisor turns into paths.
         chosen: hyperparameters that "auto" became, once it runs.
         fence: rises with each claim; a write with a lower one is refused.
         owner: who holds it, and on which `device`, while it runs.
         attempts: releases without progress in a row.
         wanted: what a person asked of the running job.
         version: rises with each change of the row.
-        result: anything the wire has no word for (metrics, report artefact, warnings).
+        result: anything the wire has no word for (metrics, report artefact, warnings, what it goes on from).
         key_id: the key that asked for it.
     """
 
     id: str
     project_id: str
-    kind: Literal["openai", "recipe"]
+    kind: JobKind
     status: JobStatus
     model: str
     base_model: str
@@ -216,6 +268,36 @@ class Endpoint:
     state: Literal["running", "stopped"]
     idle_seconds: int
     created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelExport:
+    """A tuned model in another form. `options`: {to, dtype}; status: running, succeeded or failed."""
+
+    id: str
+    project_id: str
+    model: str
+    options: dict[str, Any]
+    status: Literal["running", "succeeded", "failed"]
+    filename: str
+    bytes: int
+    error: dict[str, Any] | None
+    created_at: int
+    finished_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficRow:
+    """What an endpoint was asked in the minute that begins at `start`. `latencies` counts answers by the number of
+    their bucket (`server.traffic`)."""
+
+    endpoint_id: str
+    start: int
+    requests: int
+    errors: int
+    prompt_tokens: int
+    completion_tokens: int
+    latencies: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,6 +238,83 @@ permissions = Table(
     Index(None, "checkpoint"),
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    _number(),
+    _text("id", unique=True),
+    _reference("project_id", "projects.id"),
+    _reference("key_id", "keys.id"),
+    _text("digest", unique=True),
+    _integer("created_at"),
+    _integer("expires_at"),
+    Index(None, "key_id"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _number(),
+    _text("id", unique=True),
+    _reference("project_id", "projects.id"),
+    _text("name"),
+    _integer("latest"),
+    _integer("created_at"),
+    UniqueConstraint("project_id", "name"),
+    Index(None, "project_id", "number"),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    _number(),
+    _reference("dataset_id", "datasets.id"),
+    _integer("version"),
+    _text("file_id"),
+    _text("test_file_id", optional=True),
+    _text("format"),
+    _text("task"),
+    _integer("rows"),
+    _integer("bytes"),
+    _text("sha256"),
+    _json("columns"),
+    _json("origin"),
+    _integer("created_at"),
+    UniqueConstraint("dataset_id", "version"),
+    Index(None, "file_id"),
+    Index(None, "test_file_id"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    _number(),
+    _text("id", unique=True),
+    _reference("project_id", "projects.id"),
+    _text("model"),
+    _json("options"),
+    _text("status"),
+    _text("filename"),
+    _integer("bytes"),
+    _json("error", optional=True),
+    _integer("created_at"),
+    _integer("finished_at", optional=True),
+    Index(None, "project_id", "model", "number"),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("endpoint_id", Text, primary_key=True),
+    Column("start", Integer, primary_key=True, autoincrement=False),
+    _integer("requests"),
+    _integer("errors"),
+    _integer("prompt_tokens"),
+    _integer("completion_tokens"),
+    _json("latencies"),
+    Index(None, "start"),
+)
+
 searches = Table(
     "searches",
     metadata,

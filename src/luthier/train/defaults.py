@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.text import TextEncoder
@@ -20,9 +21,6 @@ _RATES = {
     "full": 1e-4, "lora": 1e-3, "adapter": 1e-3, "bitfit": 1e-3, "ia3": 5e-3, "prefix": 5e-3, "head": 5e-3,
 }  # fmt: skip
 _WIDTH = 384
-_TARGET_STEPS = {"full": 300, "lora": 400, "adapter": 400, "bitfit": 500, "ia3": 600, "prefix": 600, "head": 1500}
-_MOST_EPOCHS = {"full": 12, "lora": 15, "adapter": 15, "bitfit": 20, "ia3": 20, "prefix": 20, "head": 60}
-_LEAST_EPOCHS = {"head": 10}
 HEAD_RATE = 2e-3
 
 
@@ -38,12 +36,12 @@ def plan_steps(recipe: Recipe, rows: int, *, closed: bool = False) -> tuple[int,
         rows: training rows. closed: whether the head is fitted in one go.
     """
     kind, spec = recipe.method.kind, recipe.train
-    size = ROWS_PER_STEP if spec.contrastive is not None else 8 if rows < 200 else 16 if rows < 2000 else 32
+    size = ROWS_PER_STEP if spec.contrastive is not None else run_defaults.batch_size(rows, writes=False)
     batch = size if spec.batch_size == "auto" else spec.batch_size
     steps = math.ceil(rows / (batch * spec.accumulate))
     if spec.contrastive is not None:
         steps *= spec.contrastive.passes
-    epochs = min(_MOST_EPOCHS[kind], max(_LEAST_EPOCHS.get(kind, 3), math.ceil(_TARGET_STEPS[kind] / steps)))
+    epochs = run_defaults.epochs(kind, steps, writes=False)
     return size, steps, 1 if closed and kind == "head" else epochs
 
 

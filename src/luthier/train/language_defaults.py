@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import Recipe
 from luthier.models.base_source import BaseSource
@@ -16,16 +17,14 @@ _WIDTH = 512
 _FULL_RATE = 3e-4
 """Of full fine-tuning at width 512; it falls with the square root of the width."""
 _TIMES = {"full": 1.0, "lora": 10.0, "adapter": 5.0, "bitfit": 10.0, "ia3": 20.0, "prefix": 20.0, "head": 3.0}
-_TARGET_STEPS = 200
-_MOST_EPOCHS = 10
 
 
 def plan_steps(recipe: Recipe, rows: int) -> tuple[int, int, int]:
     """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts."""
-    spec, size = recipe.train, 8 if rows < 1000 else 16
+    spec, size = recipe.train, run_defaults.batch_size(rows, writes=True)
     batch = size if spec.batch_size == "auto" else spec.batch_size
     steps = math.ceil(rows / (batch * spec.accumulate))
-    return size, steps, min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+    return size, steps, run_defaults.epochs(recipe.method.kind, steps, writes=True)
 
 
 def resolve(

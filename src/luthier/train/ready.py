@@ -29,9 +29,11 @@ from luthier.train.shared import Shared
 from luthier.train.signals import stop_flag
 from luthier.train.trunk_cache import TrunkCache
 from luthier.train.upkeep import Upkeep, epoch_keeper
+from luthier.train.workload import workload_of
 
 ScorerFor = Callable[[str, bool], Scorer]
-_CACHED_ROWS = 64
+CACHE_ROWS = 64
+"""Rows of a batch while the frozen layers are computed."""
 
 
 @dataclass
@@ -133,10 +135,12 @@ def make_ready(
     elif resume:
         listener.rewind(0, set())
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
+    done = {"step": progress.step, "epoch": progress.epoch, "seconds": progress.seconds}
+    facts = {} if upkeep.lean else {"workload": workload_of(parts, prepared), "done": done}
+    listener(Event("size", data={"checkpoint_bytes": 3 * size, **facts}))  # with the two moments of AdamW
     if spec.cache:
         _open_caches(parts, source, from_scratch, listener, shared)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
-    listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
     return Ready(run, recipe, prepared, source, parts, optimizer, progress, identity, weights)
 
 
@@ -174,7 +178,7 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         key = ("trunk", id(table), forward.boundary, model.pooling, model.precision, forward.way, from_scratch)
         return shared.once(
             (*key, parts.recipe.train.seed if from_scratch else None),
-            lambda: TrunkCache.open(forward, table, base=base, batch_size=_CACHED_ROWS, max_tokens=MAX_TOKENS),
+            lambda: TrunkCache.open(forward, table, base=base, batch_size=CACHE_ROWS, max_tokens=MAX_TOKENS),
         )
 
     runner.cache = opened(parts.table)
@@ -184,4 +188,5 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         listener(Event("message", "The frozen layers are not cached: the disk has too little room.", "warn"))
         return
     verb = "read from" if runner.cache.reused else "computed once into"
-    listener(Event("message", f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."))
+    text = f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."
+    listener(Event("message", text, data={"cache_reused": runner.cache.reused}))

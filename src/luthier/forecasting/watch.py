@@ -92,7 +92,7 @@ class Watch:
         assert self._work is not None and self._base is not None and self._chosen is not None
         found = assemble(
             self._left(self._work), self._base, self._judging, model=known_model(self._chosen.model),
-            machine=self._machine, entries=ledger.read(most=2 * ledger.RECENT), measured=measured, memory=memory, basis=basis,
+            machine=self._machine, entries=ledger.recent(), measured=measured, memory=memory, basis=basis,
         )  # fmt: skip
         return replace(found, cost=cost_of(found.seconds, load_prices()))
 

@@ -68,8 +68,13 @@ def append(entry: Entry, path: Path | None = None) -> None:
     durable_files.append_line(path or ledger_file(), line, most_bytes=MOST_BYTES)
 
 
+def recent() -> list[Entry]:
+    """The newest runs, as many as a forecast looks at."""
+    return read(most=2 * RECENT)
+
+
 def read(path: Path | None = None, *, most: int | None = None) -> list[Entry]:
-    """The runs, oldest first, of the last `most` lines; lines that are broken, of another format or too long are passed over."""
+    """The runs, oldest first, of the last `most` lines; broken lines and those of another format are passed over."""
     lines = _lines(path or ledger_file())
     found = (_entry(line) for line in (lines if most is None else lines[-most:]))
     return [entry for entry in found if entry is not None]

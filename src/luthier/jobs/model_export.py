@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, cast
 from luthier.core.children import die_with_parent
 from luthier.core.durable_files import FileWriter
 from luthier.core.errors import LuthierError
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _NICE = 10

@@ -22,6 +22,7 @@ from typing import Any
 
 VIEW = {"width": 1280, "height": 800}
 PATIENCE_SECONDS = 1200.0
+HALFWAY = "() => Number(document.querySelector('#top [role=progressbar]')?.getAttribute('aria-valuenow') ?? 100) >= 40"
 
 
 @contextlib.contextmanager
@@ -73,6 +74,7 @@ def photograph(browser: Any, address: str, key: str, out: Path) -> None:
     page.click("#start")
     page.wait_for_url("**/runs/*")
     page.wait_for_selector("[data-drawn]")
+    page.wait_for_function(HALFWAY)
     keep("pages-run-live")
     page.wait_for_selector("#report .verdict")
     run = page.url

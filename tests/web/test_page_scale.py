@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from browsing import Visit
 from site_in_thread import Site
@@ -12,6 +14,11 @@ RUNS = 10_000
 MILLION = 1_000_000
 MOST_ELEMENTS = 2_500
 MOST_MS = 4_000
+
+
+def patience() -> float:
+    """1 on a machine that has a processor to spare; how many programs wait for each, where others are at work too."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +44,13 @@ def test_lists_of_ten_thousand_runs_stay_fast(crowded: Site, visit: Visit) -> No
         assert len(asked) <= most, (path, asked)
         assert visit.page.evaluate("() => document.querySelectorAll('*').length") < MOST_ELEMENTS
         ready = visit.page.evaluate("() => performance.now()")
-        assert ready < MOST_MS, (path, ready)
+        assert ready < MOST_MS * patience(), (path, ready)
     visit.clean()
 
 
 def test_pages_of_runs_are_turned(crowded: Site, visit: Visit) -> None:
     visit.go("/runs").settled()
-    first = visit.page.inner_text("table tbody tr >> nth=0")
+    first = visit.page.get_attribute("table tbody th a >> nth=0", "href")
     assert visit.page.locator("table tbody tr").count() == 25
     for page in (2, 3):
         visit.page.click("text=Next")
@@ -52,7 +59,7 @@ def test_pages_of_runs_are_turned(crowded: Site, visit: Visit) -> None:
     visit.page.click("text=Back")
     visit.page.wait_for_selector("text=Page 1")
     assert visit.page.locator("table tbody tr").count() == 25
-    assert visit.page.inner_text("table tbody tr >> nth=0") == first
+    assert visit.page.get_attribute("table tbody th a >> nth=0", "href") == first
     visit.clean()
 
 
@@ -62,7 +69,7 @@ def test_a_page_is_painted_at_once(crowded: Site, visit: Visit) -> None:
     for _ in range(3):
         visit.go("/").settled()
         painted.append(visit.page.evaluate("() => performance.getEntriesByName('first-contentful-paint')[0].startTime"))
-    assert min(painted) < 300, painted
+    assert min(painted) < 300 * patience(), painted
 
 
 @pytest.mark.slow
@@ -77,7 +84,7 @@ def test_a_million_rows_are_paged_and_searched(site: Site, visit: Visit) -> None
     visit.page.fill(".go", str(MILLION - 3))
     visit.page.keyboard.press("Enter")
     visit.page.wait_for_selector("text=Rows 999,997 to 1,000,000 of 1,000,000")
-    assert visit.page.evaluate("() => performance.now()") - began < MOST_MS
+    assert visit.page.evaluate("() => performance.now()") - began < MOST_MS * patience()
     visit.page.fill("input[type=search]", "number 777777 ")
     visit.page.wait_for_selector("text=row number 777777 of many")
     assert visit.page.evaluate("() => document.querySelectorAll('*').length") < MOST_ELEMENTS

@@ -103,7 +103,6 @@ ROUTERS = (
     dataset_fixes.router,
     catalogue.router,
     lineage.router,
-    forecasts.router,
     exports.router,
     endpoint_traffic.router,
 )

@@ -233,7 +233,7 @@ const settle = debounced(async () => {
   forecast(body, signal);
 }, 250);
 
-/** What was left open: chosen already, with the reason, or when the run starts. */
+/** What was left open, with what it would become and why; what nobody knows yet is told by name. */
 function chosenForYou(auto) {
   const known = auto.filter((one) => one.value !== null);
   const later = auto.filter((one) => one.value === null).map((one) => one.key.split(".").pop().replaceAll("_", " "));
@@ -242,7 +242,7 @@ function chosenForYou(auto) {
     later.length ? h("p", { class: "muted small later" }, `When the run starts, from the data and the base: ${later.join(", ")}. The run's page tells what they became.`) : null);
 }
 
-const told = (value) => (typeof value === "object" ? JSON.stringify(value) : String(value));
+const told = (value) => (typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value));
 
 /** What the run will take; shown beside the choices, a moment after the last of them. */
 const forecast = debounced(async (body, signal) => {
@@ -251,7 +251,9 @@ const forecast = debounced(async (body, signal) => {
   if (!box.childElementCount) fill(box, loading(2));
   box.setAttribute("aria-busy", "true");
   try {
-    fill(box, forecastFacts(await post("/luthier/v1/forecast", body, { signal })));
+    const found = await post("/luthier/v1/forecast", { recipe: body.recipe }, { signal });
+    fill(box, forecastFacts(found));
+    chosenForYou(found.chosen);
   } catch (error) {
     if (error.name === "AbortError") return undefined;
     fill(box, h("p", { class: "muted small" }, `No forecast: ${error.message}`));

@@ -15,7 +15,7 @@ from luthier.data.prepare import names_of
 from luthier.data.samples import Sample
 from luthier.forecasting.without_probe import bytes_of
 from luthier.jobs.children import begin_checking
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 LOOKED_AT = 200_000
@@ -37,7 +37,8 @@ def sizes_of(request: dict[str, Any]) -> dict[str, Any]:
     try:
         dataset = Dataset.open(request["sources"], task=request["task"], columns=request["columns"])
         usable = (item for item in dataset.items() if isinstance(item, Sample))
-        sizes, answers, labels = [], 0, set()
+        sizes: list[int] = []
+        answers, labels = 0, set[str]()
         for sample in islice(usable, LOOKED_AT):
             size, answer = bytes_of(sample)
             sizes.append(size)

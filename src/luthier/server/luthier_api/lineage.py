@@ -117,7 +117,7 @@ def _data(state: AppState, project: str, job: Job, role: str) -> list[dict[str, 
     source = data.get(role) if isinstance(data, dict) else data if role == "train" else None
     found = []
     for file_id in source if isinstance(source, list) else [source]:
-        if not is_file_id(file_id):
+        if not isinstance(file_id, str) or not is_file_id(file_id):
             continue
         try:
             filename = state.store.files.get(project, file_id).filename

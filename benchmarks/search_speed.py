@@ -115,7 +115,8 @@ def line(ours: str, pruner: str, pairs: list[tuple[dict[str, Any], dict[str, Any
     scores = [min(best(mine), best(theirs)) for mine, theirs in pairs]
     reach = [time_to(theirs, score) / time_to(mine, score) for (mine, theirs), score in zip(pairs, scores, strict=True)]
     seconds = [(time_to(mine, score), time_to(theirs, score)) for (mine, theirs), score in zip(pairs, scores, strict=True)]
-    differences = [loss_difference(mine, theirs) for mine, theirs in pairs]
+    # `luthier search` promotes in another order, so from some trial on its suggestions are others
+    differences = [loss_difference(mine, theirs) if ours == "plain" else None for mine, theirs in pairs]
     same = [value for value in differences if value is not None]
     mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return (

@@ -14,7 +14,9 @@ from luthier.core.errors import RecipeError
 from luthier.core.events import Listener, ignore
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.rundir import RunDir
+from luthier.data.prepare import Prepared
 from luthier.evaluate.scorers import scorer_for
+from luthier.proof import calibration
 from luthier.train.shared import Shared
 from luthier.train.trial import Trial
 
@@ -82,6 +84,10 @@ class Workbench:
         """Seconds so far for what trials share: reading, tokens, the base, frozen activations, gates."""
         return self._shared.seconds
 
+    def prepared(self, recipe: Recipe) -> Prepared:
+        """The rows of `recipe`, as its trials have them."""
+        return self._shared.prepared(absolute(recipe))
+
     def open(self, recipe: Recipe, folder: Path) -> TrialRun:
         """The trial that trains `recipe` in `folder`, an ordinary run folder: a new one, or one begun before with the
         same recipe (in another process, or killed), which goes on from its newest checkpoint."""
@@ -139,6 +145,15 @@ class TrialRun:
             progress.stopped_early and progress.epoch <= epochs,
             history,
         )
+
+    def forward_seconds(self) -> float:
+        """Seconds that one row takes through the model without a gradient; after the first `advance` or `export`."""
+        return self._trial.forward_seconds()
+
+    def export(self, folder: Path) -> None:
+        """Write the model of the best state so far into `folder`, calibrated, as a run's ``model/``."""
+        self._trial.export(folder, calibration)
+        self._bench._trained(self._trial)
 
     def rest(self) -> None:
         """Give the trial's memory back: it will not be trained further, or later from its checkpoint."""

@@ -20,6 +20,8 @@ from luthier.models.base_source import BaseSource
 from luthier.models.build import build
 from luthier.models.task_model import TaskModel
 from luthier.models.tokenizer import Tokenizer, load_tokenizer
+from luthier.train.closed_head import ClosedHead, check_closed, head_of
+from luthier.train.contrastive import ContrastiveRunner, check_contrastive
 from luthier.train.defaults import resolve
 from luthier.train.forward import Forward
 from luthier.train.journal import Journal
@@ -57,6 +59,8 @@ def assemble(
     trial's, they may be those of another trial, whose model takes up one trial's weights after another."""
     tokenizer = shared.once(("tokenizer", source.path), lambda: load_tokenizer(source.path))
     check_remedies(recipe, prepared.task)
+    check_contrastive(recipe, prepared.task, prepared.several_labels)
+    check_closed(recipe, prepared.task)
     learned = shared_rows(recipe, prepared, source.name, shared)
     lengths = shared.once(("rows", learned, tokenizer, "lengths"), lambda: token_lengths(learned, tokenizer))
     reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
@@ -123,6 +127,13 @@ def _build(
         beside.boundary = forward.boundary  # what is cached for one is good for both
         runner.distance = FeatureDistance(beside, spec.kl_to_base)
 
+    learner = runner
+    if recipe.head.fit == "closed":
+        head_of(model)
+        runner.closed = ClosedHead(coder, recipe.head.strength, recipe.head.class_weights)
+        if spec.contrastive is not None:
+            learner = ContrastiveRunner(runner, spec.contrastive, table)
+
     def save(folder: Path, extras: dict[str, Any]) -> None:
         known = {
             "max_length": spec.max_length,
@@ -136,15 +147,25 @@ def _build(
         recipe,
         table,
         model,
-        runner,
-        None if held_out is None else Validator(runner, held_out, coder, scorer),
+        learner,
+        None if held_out is None else Validator(learner, held_out, coder, scorer),
         before,
         tokenizer,
         save,
         coder,
-        (recipe.head.model_dump(), coder.labels, *remedies_identity(spec), *learned.identity),
+        (*_head_identity(recipe), coder.labels, *remedies_identity(spec), *learned.identity),
         start=start_of(model) if keeps_start(recipe) else None,
+        gated=runner,
     )
+
+
+def _head_identity(recipe: Recipe) -> tuple[Any, ...]:
+    """What of the head and of the pairs changes the weights; where those are at rest, as before there were any."""
+    found = recipe.head.model_dump(exclude={"fit", "strength"})
+    if recipe.head.fit != "closed":
+        return (found,)
+    pairs = recipe.train.contrastive
+    return (found, {"strength": recipe.head.strength, "contrastive": None if pairs is None else pairs.model_dump()})
 
 
 def _model(

@@ -10,9 +10,10 @@ BENCH_ARGS ?=
 LANGUAGE_BENCH_ARGS ?= --shape 31m
 ENGINE_BENCH_ARGS ?= --shape 135m
 SERVICE_BENCH_ARGS ?=
+SEARCH_BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint format bench docs lock clean base-model env env-dev
+.PHONY: help quickstart test lint format bench docs lock clean base-model env env-dev env-mlflow
 
 help:
 	@echo "make quickstart   the whole journey on shipped data: check, train, prove, predict"
@@ -31,6 +32,10 @@ env:
 env-dev:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found. Install one, or: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@$(PYTHON) scripts/setup_env.py --profile dev --torch $(TORCH)
+
+# MLflow pins pandas, pyarrow and protobuf below ours, so its server, which only tests need, lives apart.
+env-mlflow:
+	@test -x .venv-mlflow/bin/mlflow || { $(PYTHON) -m venv .venv-mlflow && .venv-mlflow/bin/pip install -q "mlflow>=3,<4"; }
 
 quickstart: env
 	@$(BIN)/python -m luthier.cli.quickstart
@@ -54,6 +59,7 @@ bench: env-dev
 	@$(BIN)/python -m benchmarks.language_speed $(LANGUAGE_BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.engine $(ENGINE_BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.service $(SERVICE_BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.search_speed $(SEARCH_BENCH_ARGS)
 
 base-model: env-dev
 	@$(BIN)/pip install -q -c constraints.txt -e ".[base-model]"

@@ -18,14 +18,14 @@ from typing import Any
 
 
 class Server:
-    """`luthier serve` on a free port with a home of its own."""
+    """`luthier serve` on a free port with a home of its own, with further `options`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         self.said = folder / "said.txt"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("LUTHIER_")}
         with self.said.open("wb") as said, (folder / "log.txt").open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "luthier", "serve", "--port", "0", "--home", str(folder / "home")],
+                [sys.executable, "-m", "luthier", "serve", "--port", "0", "--home", str(folder / "home"), *options],
                 stdout=said, stderr=log, env=environment,
             )  # fmt: skip
         while not (found := re.search(r"listens on http://([\d.]+):(\d+) ", self.said.read_text())):

@@ -94,7 +94,7 @@ def stacked_step(model: Any, count: int, cached: Any, lengths: Any, targets: Any
     return step
 
 
-def adapters(threads: int, rounds: int, times: int) -> list[dict[str, Any]]:
+def adapters(threads: int, rounds: int, times: int, rows: int) -> list[dict[str, Any]]:
     """Seconds per trial and step, by the number of trials that step together."""
     import torch
 
@@ -107,13 +107,13 @@ def adapters(threads: int, rounds: int, times: int) -> list[dict[str, Any]]:
     found = []
     with tempfile.TemporaryDirectory() as name:
         os.environ["LUTHIER_CACHE"] = f"{name}/cache"
-        job = write_split(Path(name), 320, 77) | {"epochs": 3, "batch": 32}
+        job = write_split(Path(name), 320, 77) | {"epochs": 3, "batch": rows}
         run = Workbench(recipe_of(job, RANK, 1e-3)).open(recipe_of(job, RANK, 1e-3), Path(name) / "trial")
         run.advance(1)
         ready = run._trial._ready
         assert ready is not None
         runner, table, model = ready.parts.runner, ready.parts.table, ready.parts.model
-        batch = collate(table, plan_epoch(table.lengths, 32, seed=0, epoch=1)[4], False)
+        batch = collate(table, plan_epoch(table.lengths, rows, seed=0, epoch=1)[4], False)
         assert runner.cache is not None
         cached = runner.cache.rows(batch.rows)
 
@@ -124,7 +124,7 @@ def adapters(threads: int, rounds: int, times: int) -> list[dict[str, Any]]:
 
         bare = stacked_base(model)
         for number in range(rounds):
-            one = {"round": number, "threads": threads, "tokens": batch.num_tokens, "ours": fastest(ours, times)}
+            one = {"round": number, "threads": threads, "rows": rows, "tokens": batch.num_tokens, "ours": fastest(ours, times)}
             for count in STACKS:
                 step = stacked_step(bare, count, cached, batch.lengths, batch.targets)
                 one[f"stack_{count}"] = fastest(step, max(3, times // count)) / count
@@ -204,10 +204,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--times", type=int, default=24, help="steps of one measurement")
+    parser.add_argument("--rows", type=int, default=32, help="of a step")
     parser.add_argument("--epochs", type=int, default=3, help="that each process trains in one measurement")
     options = parser.parse_args()
     if options.what == "adapters":
-        found = adapters(options.threads, options.rounds, options.times)
+        found = adapters(options.threads, options.rounds, options.times, options.rows)
     else:
         found = processes(options.rounds, options.epochs)
     for entry in found:

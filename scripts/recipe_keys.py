@@ -47,6 +47,11 @@ KEYS = {
     "ours; `auto`: mean for sentence encoders, else stock.",
     "head.class_weights": "`balanced`: rare classes weigh more in the loss.",
     "head.dropout": "Dropout before the head; `auto`: the base model's own.",
+    "head.fit": "`steps`: the head learns with the rest, step by step. `closed`: it is fitted at the end of each epoch, as "
+    "logistic regression (regress: ridge regression) on what the encoder gives; with method head that is the whole "
+    "training. `auto`: closed with `train.contrastive`, else steps.",
+    "head.strength": "Of a closed fit: C of the logistic regression on standardised features. A smaller one keeps the weights "
+    "smaller.",
     "freeze": "What of the base does not train, whatever the method.",
     "freeze.embeddings": "The embeddings stay as they are.",
     "freeze.layers": "How many layers stay as they are, counted from the bottom; the embeddings below them stay, too.",
@@ -80,6 +85,11 @@ KEYS = {
     "their start (L2-SP, Li et al. 2018); a new head is left out. For methods that train those weights (full, bitfit).",
     "train.kl_to_base": "Against forgetting: weight of the distance from the base on the rows of each step (Li and Hoiem 2016): KL of "
     "the next token's distribution where a token is learned; for encoders the squared distance of the vectors that the head reads.",
+    "train.contrastive": "For few rows per label (after SetFit, Tunstall et al. 2022): the encoder learns that rows of one label lie "
+    "near each other and rows of two labels apart (cosine similarity 1 and 0, squared error), then the head is fitted on "
+    "what it gives. `true`, or the settings below; for classify with one label per row, and any method but head.",
+    "train.contrastive.rows_per_label": "How many rows of one label come together in a step; all pairs of a step are learned.",
+    "train.contrastive.passes": "How often an epoch goes over all rows before the head is fitted and judged.",
     "train.average": "Against forgetting: the tuned share of the weights that are kept at the end, the rest is the base (WiSE-FT, "
     "Wortsman et al. 2022); of an adapter its scale. May be changed with `--resume`: nothing is trained again.",
     "evaluate": "How the result is judged.",
@@ -103,4 +113,15 @@ KEYS = {
     "docs/fairness.md.",
     "evaluate.fairness.group": "The column of the test data that names each row's group, or a list of columns.",
     "evaluate.fairness.swaps": "Words that are swapped in the test texts: `auto` (English lists of ours), `none`, or a YAML file.",
+    "track": "Mirror the run elsewhere, besides its own folder: `tensorboard`, or `{mlflow: URI}` and more. docs/tracking.md.",
+    "track.mlflow": "Address of an MLflow server (http://host:5000): parameters, metrics, report and model go there. Passwords come "
+    "from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN.",
+    "track.experiment": "Name of the MLflow experiment; it is made when it is missing.",
+    "track.register_as": "Name under which the tuned model enters MLflow's model registry, as a new version.",
+    "track.tensorboard": "Write TensorBoard event files: true for `tensorboard/` in the run's folder, or another folder.",
+    "track.wandb": "A Weights & Biases run `{project, name, entity, tags}`, where the package wandb is installed and logged in.",
+    "track.wandb.project": "The Weights & Biases project.",
+    "track.wandb.name": "Name of the run; the run folder's where there is none.",
+    "track.wandb.entity": "Team or user that the project belongs to.",
+    "track.wandb.tags": "Tags of the run.",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["LUTHIER_ALLOCATOR"] = "off"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("COLUMNS", None)
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and programs that a test starts inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ("postgres",)
 
@@ -72,8 +77,9 @@ def repo() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Frozen activations go where no other run looks."""
+    """Frozen activations, and the ledger of forecasts, go where no other run looks."""
     os.environ["LUTHIER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["LUTHIER_LEDGER"] = str(tmp_path_factory.mktemp("ledger") / "forecasts.jsonl")
 
 
 @pytest.fixture

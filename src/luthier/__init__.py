@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from luthier.api import check, compare_runs, evaluate, export, load, resume, runs, train
+    from luthier.automatic import auto
     from luthier.core.recipe import Recipe
     from luthier.deciding import decide
+    from luthier.forecasting import forecast
     from luthier.label_triage import apply_review, triage
     from luthier.learning_curve import curve
     from luthier.searching import search
@@ -26,16 +28,18 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Recipe", "__version__", "apply_review", "check", "compare_runs", "curve", "decide", "evaluate", "export", "load",
-    "resume", "runs", "search", "train", "triage",
+    "Recipe", "__version__", "apply_review", "auto", "check", "compare_runs", "curve", "decide", "evaluate", "export",
+    "forecast", "load", "resume", "runs", "search", "train", "triage",
 ]  # fmt: skip
 
 _HOMES = {
     "apply_review": "luthier.label_triage",
+    "auto": "luthier.automatic",
     "triage": "luthier.label_triage",
     "Recipe": "luthier.core.recipe",
     "check": "luthier.api",
     "curve": "luthier.learning_curve",
+    "forecast": "luthier.forecasting",
     "compare_runs": "luthier.api",
     "decide": "luthier.deciding",
     "evaluate": "luthier.api",

@@ -15,7 +15,8 @@ from luthier.core.errors import LuthierError, RecipeError, UsageError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
-from luthier.core.recipe_io import apply_overrides, read_yaml, set_key
+from luthier.core.recipe_fields import absolute, recipe_from
+from luthier.core.recipe_io import apply_overrides, read_yaml
 from luthier.core.rundir import RunDir, list_runs
 from luthier.core.text import TextEncoder
 from luthier.data.checks import CheckReport
@@ -78,19 +79,17 @@ def check(
     def encoder_for(task: str) -> TextEncoder | None:
         if task in LANGUAGE_TASKS:
             return None
-        from luthier.models.catalogue import locate
-        from luthier.models.tokenizer import load_tokenizer
+        from luthier.models.light import text_encoder
 
-        return load_tokenizer(locate(model or "minilm").path)
+        return text_encoder(model or "minilm")
 
     def renderer_of(task: str) -> Renderer | None:
         if task not in LANGUAGE_TASKS:
             return None
         from luthier.data.templates.renderer import renderer_for
-        from luthier.models.catalogue import locate
-        from luthier.models.chat_tokenizer import load_chat_tokenizer
+        from luthier.models.light import chat_tokenizer
 
-        return renderer_for(task, load_chat_tokenizer(locate(model or "luthier-nano").path))
+        return renderer_for(task, chat_tokenizer(model or "luthier-nano"))
 
     return check_data(
         plain(data), task=task, columns=columns, group=group, groups=groups,
@@ -119,18 +118,6 @@ def train(
 
     recipe = absolute(recipe_from(recipe, fields, "luthier.train"))
     return _run(recipe, run or new_run(recipe), listener, resume=False, upkeep=upkeep)
-
-
-def recipe_from(recipe: Recipe | None, fields: dict[str, Any], where: str) -> Recipe:
-    """The recipe, or the one that keywords of `where` give (two underscores stand for a dot)."""
-    if recipe is None:
-        values: dict[str, Any] = {}
-        for key, value in fields.items():
-            set_key(values, key.replace("__", "."), str(value) if isinstance(value, Path) else value)
-        return Recipe.build(values, where=where)
-    if fields:
-        raise UsageError("give a recipe or its fields, not both.", remedy="Use recipe.replace(...) first.")
-    return recipe
 
 
 def resume(
@@ -168,8 +155,10 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkee
     from luthier.evaluate.fairness import check_fairness
     from luthier.evaluate.metric_names import check_metrics
     from luthier.evaluate.scorers import scorer_for
+    from luthier.forecasting.watch import Watch
     from luthier.language_proof import check_judging
     from luthier.proof import prove
+    from luthier.tracking.follow import follow
     from luthier.train.run import train as train_weights
 
     began = clock.monotonic()
@@ -178,13 +167,17 @@ def _run(recipe: Recipe, run: RunDir, listener: Listener, *, resume: bool, upkee
     elif recipe.task != "auto":
         check_metrics(recipe.task, recipe.evaluate.metrics)
     try:
-        check_fairness(recipe)
-        trained = train_weights(recipe, run, scorer_for=scorer_for, listener=listener, resume=resume, upkeep=upkeep)
+        with follow(recipe, run, listener) as followed:
+            watch = Watch(recipe, run, followed)
+            check_fairness(recipe)
+            trained = train_weights(recipe, run, scorer_for=scorer_for, listener=watch, resume=resume, upkeep=upkeep)
+            report, judged = prove(trained, watch)
+            report = watch.finish(report)
+            followed.finished(report)
     except LuthierError:
         if not run.recipe_yaml.is_file():  # the data or the model was refused: there is no run to keep
             durable.remove_tree(run.path)
         raise
-    report, judged = prove(trained, listener)
     return Run(run.path, report, clock.monotonic() - began, judged)
 
 
@@ -215,20 +208,6 @@ def load(path: str | Path, *, threshold: float | None = None) -> Predictor:
     return model
 
 
-def absolute(recipe: Recipe) -> Recipe:
-    """Local files by their full path, so that the run can be resumed from any folder."""
-
-    def settle(source: Any) -> Any:
-        if isinstance(source, list):
-            return [settle(item) for item in source]
-        if isinstance(source, str) and "://" not in source and Path(source).exists():
-            return str(Path(source).resolve())
-        return source
-
-    model = str(Path(recipe.model).resolve()) if Path(recipe.model).is_dir() else recipe.model
-    return recipe.with_sources(settle).model_copy(update={"model": model})
-
-
 def runs(out: str | Path = "runs") -> list[RunDir]:
     """The runs in a folder, oldest first."""
     return list_runs(out)
@@ -247,6 +226,6 @@ def compare_runs(paths: Sequence[str | Path]) -> list[dict[str, Any]]:
 
 
 __all__ = [
-    "Evaluation", "ExportResult", "Run", "check", "compare_runs", "evaluate", "export", "load", "resume", "runs",
-    "train",
+    "Evaluation", "ExportResult", "Run", "absolute", "check", "compare_runs", "evaluate", "export", "load",
+    "recipe_from", "resume", "runs", "train",
 ]  # fmt: skip

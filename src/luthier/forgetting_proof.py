@@ -43,6 +43,7 @@ def writer_forgetting(trained: Trained, ours: LanguageModel, listener: Listener)
     if not trained.recipe.evaluate.forgetting:
         return None
     began = clock.monotonic()
+    listener(Event("proving", data={"part": "forgetting"}))
     listener(Event("message", "Measuring what was forgotten."))
     untuned = LanguageModel.load_base(str(trained.source.path), task=ours.task)
     base = LanguageModel(untuned.model, untuned.tokenizer, ours.renderer, untuned.settings)
@@ -60,6 +61,7 @@ def reader_forgetting(trained: Trained, ours: TunedModel, listener: Listener) ->
     if not trained.recipe.evaluate.forgetting:
         return None
     began = clock.monotonic()
+    listener(Event("proving", data={"part": "forgetting"}))
     listener(Event("message", "Measuring what was forgotten."))
     longest = ours.tokenizer.max_length - ours.model.reserved_positions
     settings = {**ours.settings, "max_length": longest}  # the run's own may be shorter than a general text

@@ -17,6 +17,7 @@ from luthier.data.prepare import View
 from luthier.data.samples import Sample
 from luthier.data.sources import open_bytes
 from luthier.data.templates import renderer_for
+from luthier.evaluate.answers_file import AnswersFile
 from luthier.evaluate.fairness import Model, WriterAnswers, prove_fairness
 from luthier.evaluate.generation import (
     GenerationEvaluation,
@@ -25,6 +26,7 @@ from luthier.evaluate.generation import (
     compare_generation,
     evaluate_generation,
 )
+from luthier.evaluate.generation.evaluation import Keep
 from luthier.evaluate.generation.grader_models import Grader, Multi, ScoreModel, parse_graders
 from luthier.evaluate.generation.graders import Ask, grade, sample_of
 from luthier.evaluate.generation.memorisation import answers_only, memorisation
@@ -60,15 +62,18 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     if unknown:
         trained.warnings.append(f"A model that writes is not compared with {', '.join(unknown)}: base and scratch are.")
     answered = min(len(judged_on), spec.generate_rows)
+    listener(Event("proving", data={"part": "judging"}))
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows, {answered:,} of them answered."))
 
-    def judged(model: LanguageModel) -> GenerationEvaluation:
-        return judge_language(model, judged_on, spec, judged_on.dataset)
+    def judged(model: LanguageModel, keep: Keep | None = None) -> GenerationEvaluation:
+        return judge_language(model, judged_on, spec, judged_on.dataset, keep=keep)
 
-    evaluation = judged(ours)
+    with AnswersFile(run.answers_jsonl) as answers:
+        evaluation = judged(ours, answers.add)
     others: dict[str, GenerationEvaluation] = {}
     base = before = None
     if "base" in spec.baselines:
+        listener(Event("proving", data={"part": "base"}))
         listener(Event("message", f"Baseline: {_BASELINES['base']}."))
         base = untuned(ours, str(trained.source.path))
         others["base"] = judged(base)
@@ -76,9 +81,11 @@ def prove_language(trained: Trained, listener: Listener) -> tuple[dict[str, Any]
     memorised = _memorised(trained, ours, base, judged_on, listener)
     del base
     if "scratch" in spec.baselines:
+        listener(Event("proving", data={"part": "scratch"}))
         listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
         with reporting.from_scratch(trained) as folder:
             others["scratch"] = judged(LanguageModel.load(folder))
+    listener(Event("proving", data={"part": "report"}))
     fairness = prove_fairness(
         recipe, judged_on, fairness_writer("", evaluation, ours, spec), before=before, train=trained.prepared.train,
         listener=listener, warnings=trained.warnings,
@@ -100,6 +107,7 @@ def _memorised(
     spec, rows = trained.recipe.evaluate, trained.prepared.train
     if not spec.memorisation and not spec.canaries:
         return None
+    listener(Event("proving", data={"part": "memorisation"}))
     listener(Event("message", "Looking for answers learned by heart."))
     planted = canaries(trained.prepared.task, spec.canaries, trained.recipe.train.seed)
     own = answers_only((row for row in rows if row.source != SOURCE), spec.memorisation, len(rows) - len(planted))
@@ -114,6 +122,7 @@ def judge_language(
     *,
     ask: Ask | None = None,
     judge_name: str = "",
+    keep: Keep | None = None,
 ) -> GenerationEvaluation:
     """Measure and answer `rows`, which are of `dataset`, as `spec` says; without `ask` no model is asked to grade."""
     graders, left_out = usable_graders(parse_graders(spec.graders), ask)
@@ -121,7 +130,7 @@ def judge_language(
     found = evaluate_generation(
         model, rows, metrics=spec.metrics, rows_to_generate=spec.generate_rows, max_tokens=spec.max_tokens,
         bootstrap=spec.bootstrap, run_code=spec.run_code, graders=graders, ask=ask, judge_name=judge_name,
-        columns=RowColumns(dataset.rows()) if needs_columns else None,
+        columns=RowColumns(dataset.rows()) if needs_columns else None, keep=keep,
     )  # fmt: skip
     if left_out:
         found.notes.append(f"Graders that ask a model were left out, because none is connected: {', '.join(left_out)}.")

@@ -11,6 +11,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.predictor import Predictor
 from luthier.core.recipe import LANGUAGE_TASKS, EvaluateSpec
 from luthier.data.samples import Sample
+from luthier.evaluate.answers_file import AnswersFile, answer_row
 from luthier.evaluate.baselines import Majority
 from luthier.evaluate.comparison import Comparison, compare_evaluations
 from luthier.evaluate.evaluation import Evaluation, evaluate
@@ -27,7 +28,7 @@ from luthier.models.predictor import TunedModel
 from luthier.models.tokenizer import Tokenizer
 from luthier.train.features import FrozenEncoder
 from luthier.train.run import Trained
-from luthier.train.validate import Validator
+from luthier.train.validate import Judge, Validator
 
 
 def baseline_evaluations(
@@ -50,6 +51,7 @@ def baseline_evaluations(
     for name in names:
         if name == "frozen" and task == "extract":
             continue  # whole-text features cannot find spans; the dictionary stands in for them
+        listener(Event("proving", data={"part": name}))
         listener(Event("message", f"Baseline: {_BASELINES[name]}."))
         known: dict[str, Any] = {"labels": labels, "several_labels": several_labels}
         predictor: Predictor
@@ -82,8 +84,8 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     if trained.prepared.task in LANGUAGE_TASKS:
         return prove_language(trained, listener)
     recipe, prepared, run = trained.recipe, trained.prepared, trained.run
-    calibration = _calibrate(trained)
-    trained.export(**calibration)
+    settings = calibration(trained.validator)
+    trained.export(**settings)
     model = TunedModel.load(run.path)
     _check_parity(trained, model)
     held_out = reporting.held_out(trained)
@@ -94,10 +96,14 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
         return report, None
     judged_on, where = held_out
     spec = recipe.evaluate
+    listener(Event("proving", data={"part": "judging"}))
     listener(Event("message", f"Judging on {len(judged_on):,} {where} rows."))
-    ours = evaluate(
-        model, judged_on, metrics=spec.metrics, several_labels=prepared.several_labels, bootstrap=spec.bootstrap
-    )
+    several = prepared.several_labels
+    with AnswersFile(run.answers_jsonl) as answers:
+        ours = evaluate(
+            model, judged_on, metrics=spec.metrics, several_labels=several, bootstrap=spec.bootstrap,
+            keep=lambda *row: answers.add(answer_row(prepared.task, several, *row)),
+        )  # fmt: skip
     assert isinstance(recipe.train.max_length, int)
     fitted: dict[str, Predictor] = {}
     others = baseline_evaluations(
@@ -108,12 +114,13 @@ def prove(trained: Trained, listener: Listener) -> tuple[dict[str, Any], Evaluat
     )  # fmt: skip
     if "scratch" in spec.baselines:
         others["scratch"] = _from_scratch(trained, judged_on, listener)
+    listener(Event("proving", data={"part": "report"}))
     comparisons = compare_evaluations(ours, others, resamples=spec.bootstrap)
     fairness = prove_fairness(
         recipe, judged_on, fairness_model("", ours, model), before=before_tuning(others, fitted), train=prepared.train,
         listener=listener, warnings=trained.warnings,
     )  # fmt: skip
-    report = _report(trained, ours, others, comparisons, calibration, where, fairness)
+    report = _report(trained, ours, others, comparisons, settings, where, fairness)
     report["forgetting"] = strict(reader_forgetting(trained, model, listener))
     reporting.write(run, report)
     return report, ours
@@ -131,19 +138,19 @@ def before_tuning(judged: Mapping[str, Evaluation], fitted: Mapping[str, Predict
     return fairness_model("frozen", judged["frozen"], fitted["frozen"])
 
 
-def _calibrate(trained: Trained) -> dict[str, Any]:
+def calibration(validator: Judge | None) -> dict[str, Any]:
     """A temperature from the validation rows (Guo et al. 2017), where scores are probabilities."""
-    if trained.prepared.task != "classify" or not isinstance(trained.validator, Validator):
+    if not isinstance(validator, Validator) or validator.coder.task != "classify":
         return {}
     from luthier.evaluate.calibration import fit_temperature
 
-    table = trained.validator.table
+    table = validator.table
     targets = table.targets
-    if trained.prepared.several_labels:
+    if validator.coder.several_labels:
         coded: Any = targets.reshape(len(table), -1)
     else:
         coded = targets.astype("int64")
-    return {"temperature": fit_temperature(trained.validator.logits(), coded)}
+    return {"temperature": fit_temperature(validator.logits(), coded)}
 
 
 def _check_parity(trained: Trained, model: TunedModel) -> None:
@@ -171,6 +178,7 @@ def _check_parity(trained: Trained, model: TunedModel) -> None:
 
 def _from_scratch(trained: Trained, judged_on: Iterable[Sample], listener: Listener) -> Evaluation:
     """The same recipe from random weights: what pre-training is worth."""
+    listener(Event("proving", data={"part": "scratch"}))
     listener(Event("message", f"Baseline: {_BASELINES['scratch']} (a whole training)."))
     with reporting.from_scratch(trained) as folder:
         return evaluate(

@@ -124,6 +124,18 @@ def test_the_model_scores_what_the_report_says(done: tuple[Journey, luthier.Run]
     assert right / len(test) == pytest.approx(run.metrics["accuracy"])
 
 
+def test_every_answer_is_kept_for_later(done: tuple[Journey, luthier.Run]) -> None:
+    journey, run = done
+    test = [json.loads(line) for line in journey.test_file.read_text().splitlines()]
+    kept = [json.loads(line) for line in (run.path / "answers.jsonl").read_text().splitlines()]
+    assert [row["text"] for row in kept] == [row["text"] for row in test]
+    assert [row["line"] for row in kept] == list(range(1, len(test) + 1))
+    right = sum(row["predicted"] == row["expected"] for row in kept)
+    assert right / len(kept) == pytest.approx(run.metrics["accuracy"])
+    assert all((row["wrong"] == 0) == (row["predicted"] == row["expected"]) for row in kept)
+    assert sum(kept[0]["scores"].values()) == pytest.approx(1, abs=1e-4)
+
+
 def test_evaluate_a_run_with_its_baselines(done: tuple[Journey, luthier.Run]) -> None:
     journey, run = done
     found = luthier.evaluate(run.path, journey.test_file)

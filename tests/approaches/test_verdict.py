@@ -97,6 +97,20 @@ def test_arms_that_did_not_answer_everything_are_not_recommended():
     assert "no verdict" in nothing.text
 
 
+def test_what_ran_out_of_time_is_told_when_it_looked_better():
+    whole, cut = arm("words", "baseline", 0.5), arm("frozen", "baseline", 0.9, seed=2, rows=32)
+    cut.state, cut.why = "dropped", "the budget was used up after 32 rows"
+    late = Arm("LoRA", "fine-tuning", state="not run", why="the budget was used up")
+    found = verdict([whole, cut, late], SCORER, Prices(), rows=200)
+    assert found.arm is whole
+    theirs, ours = (100 * SCORER.value(one.predictions[:32]) for one in (cut, whole))
+    assert "on the 32 rows that frozen answered" in found.flips[0]
+    assert f"it reached {theirs:.1f} %, words {ours:.1f} % on the same" in found.flips[0]
+    assert "LoRA had no turn" in found.flips[1]
+    cut.predictions = [Prediction(label=None)] * 32
+    assert not [flip for flip in verdict([whole, cut], SCORER, Prices(), rows=200).flips if "frozen" in flip]
+
+
 def test_texts_are_scored_without_a_likelihood_and_paired():
     form = AnswerForm("complete", ())
     rows = [Sample(f"q{number}", target=Completion(f"q{number}", f"word{number}")) for number in range(40)]

@@ -94,6 +94,17 @@ def test_a_run_that_writes_is_proven_against_its_base(proven):
     assert not (run.path / ".scratch").exists()
 
 
+def test_every_measured_row_is_kept_with_its_answer(proven):
+    run, report, _ = proven
+    kept = [json.loads(line) for line in run.answers_jsonl.read_text().splitlines()]
+    assert len(kept) == report["rows"] == 8
+    assert all({"expected", "predicted", "wrong", "loss", "tokens"} <= set(row) for row in kept)
+    loss = sum(row["loss"] for row in kept) / sum(row["tokens"] for row in kept)
+    assert loss == pytest.approx(report["metrics"]["loss"]["value"])
+    exact = sum(row["predicted"] == row["expected"] for row in kept) / 8
+    assert exact == report["metrics"]["exact_match"]["value"]
+
+
 def test_eval_of_the_run_and_of_the_base_agree_with_the_report(proven, place):
     run, report, _ = proven
     found = evaluate(run.path, place / "test.jsonl").to_dict()

@@ -22,6 +22,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import sha256_of
+from luthier.jobs.run_state import reopen
 from luthier.jobs.worker import main
 from luthier.jobs.worker_wire import Assignment
 from luthier.train.journal import Journal
@@ -35,6 +36,8 @@ def run_job(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         assert sha256_of(Path(path)) == digest
     recipe = Recipe.build(assignment.recipe)
     run = RunDir(assignment.run)
+    if assignment.state is not None and not run.recipe_yaml.is_file():
+        reopen(Path(assignment.state), run, recipe)
     durable.make_folder(run.path)
     row = json.loads(Path(str(recipe.data.train)).read_text(encoding="utf-8").splitlines()[0])
     orders = json.loads(row["messages"][0]["content"]) if row["messages"][0]["content"].startswith("{") else {}

@@ -13,7 +13,7 @@ from wire import Wire, chat_rows, class_rows, strictly
 
 from luthier.core.recipe import Recipe
 from luthier.jobs.data_check import run_check
-from luthier.server.luthier_api import check as checking
+from luthier.server import data_children
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_check_asks_for_what_the_caller_has(wire: Wire, sender: Sender, chats:
 def test_a_check_that_takes_too_long_is_ended(
     wire: Wire, sender: Sender, chats: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(data_children, "LONGEST_SECONDS", 0.05)
     answer = sender.post("/luthier/v1/check", {"file": chats})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "check_timeout")
     assert not list((wire.settings.home / "work").iterdir())

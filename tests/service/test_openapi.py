@@ -22,6 +22,8 @@ sys.path.append(str(Path(__file__).resolve().parent.parent / "server"))
 from scripted import ScriptedEngine, add_model, says
 from wire import Wire, chat_rows, class_rows
 
+from luthier.jobs.ids import new_id
+from luthier.jobs.records import Job, NewEvent
 from luthier.server.open_streams import OpenStreams
 
 load_all_checks()
@@ -83,7 +85,45 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "invalid_recipe": "a recipe has rules of its own: docs/recipe.md",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/jobs/{job_id}/extend": {
+        "job_status": "only what has succeeded is extended", "invalid_value": "epochs that it has had count too",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
+    "POST /luthier/v1/searches": {
+        "invalid_recipe": "a recipe has rules of its own: docs/recipe.md", "no_search": "a search is deep inside of it",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
+    "POST /luthier/v1/decisions": {
+        "invalid_value": "what a base learns, and settings below train", "not_a_base": "a model that is tuned already",
+        "invalid_recipe": "settings are keys of a recipe", "invalid_file_purpose": "what a file was uploaded for",
+        "idempotency_key_reused": "a key that came before with another request",
+    },
+    "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
+    "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
+    "POST /luthier/v1/forecast": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/check": {"check_failed": "a file that is no data", "invalid_data": "the same"},
+    "POST /luthier/v1/datasets": {
+        "one_source": "one of four fields",
+        "empty_file": "a file without rows",
+        "unsupported_file_type": "archives are known by their bytes",
+        "binary_file": "the same",
+        "wrong_encoding": "the same",
+    },
+    "POST /luthier/v1/datasets/{dataset_id}/versions": {
+        "missing_column": "what the columns are called depends on the data",
+        "row_not_found": "how many rows there are, too",
+        "empty_file": "what would be left",
+        "no_change": "what would change",
+    },
+    "GET /luthier/v1/datasets/{dataset_id}/versions/{version}/tokens": {
+        "missing_column": "whether the rows are of the task depends on the data",
+        "missing_field": "the same",
+        "wrong_task": "the same",
+        "wrong_type": "the same",
+        "unknown_model": "whether a model reads that",
+        "ambiguous_task": "the same",
+        "ambiguous_column": "the same",
+    },
     "POST /luthier/v1/endpoints": {"invalid_request": "an endpoint of an endpoint"},
 }  # fmt: skip
 """Errors with which a route may refuse what the document allows, as JSON Schema has no words for the rule."""
@@ -91,8 +131,15 @@ LONGEST = 2.0
 """Seconds for an answer; a slow one is asked for again, twice, for other processes want the processor too."""
 LONGEST_PROCESS = 60.0
 """Seconds where the server begins a process that imports transformers, which alone takes four on an idle core."""
-OWN_PROCESS = {("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate")}
-NOT_SENT = {("POST", "/v1/fine_tuning/alpha/graders/run")}
+OWN_PROCESS = {
+    ("POST", "/luthier/v1/check"), ("POST", "/v1/fine_tuning/alpha/graders/validate"), ("POST", "/luthier/v1/datasets"),
+    ("POST", "/luthier/v1/datasets/{dataset_id}/versions"), ("POST", "/luthier/v1/forecast"),
+    ("GET", "/luthier/v1/datasets/{dataset_id}/versions/{version}/tokens"),
+}  # fmt: skip
+NOT_SENT = {
+    ("POST", "/v1/fine_tuning/alpha/graders/run"), ("POST", "/luthier/v1/models/{model}/exports"),
+    ("GET", "/luthier/v1/datasets/{dataset_id}/versions/{version}/check"),
+}  # fmt: skip
 """A process of its own for each request: tests/server holds it."""
 
 
@@ -144,6 +191,14 @@ def wire(request, tmp_path_factory):
         postgres.drop(name)
 
 
+def part_job(wire, kind, file_id):
+    """A search or a decision that waits."""
+    recipe = {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}, "search": {}}
+    return Job(
+        new_id(f"{kind}-"), wire.project, kind, "paused", "minilm", "minilm", "classify", file_id, 1, 1, recipe
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def known(wire):
     """Things that are there, by the name of the field or parameter that they can stand in."""
@@ -151,12 +206,23 @@ def known(wire):
     chat = client.files.create(file=("train.jsonl", chat_rows()), purpose="fine-tune")
     table = client.files.create(file=("train.csv", class_rows()), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model="luthier-nano", training_file=chat.id)
+    headers = {"authorization": f"Bearer {wire.key()}"}
+    made = [
+        wire.http.post("/luthier/v1/datasets", json={"file_id": file.id}, headers=headers).json()["id"]
+        for file in (chat, table)
+    ]
     upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
+    search, decision = (
+        wire.store.jobs.create(part_job(wire, kind, table.id), [NewEvent("created", "Created")])[0]
+        for kind in ("search", "decision")
+    )
     tuned = add_model(wire, "ft:minilm:local:x:12345678", "classify").name
     return {
         "file_id": [chat.id, table.id], "training_file": [chat.id, table.id], "validation_file": [chat.id],
         "file": [chat.id, table.id], "test": [table.id], "validation": [table.id],
         "job_id": [job.id, f"ftjob-{tuned.replace(':', '-')}"], "upload_id": [upload.id],
+        "search_id": [search.id], "decision_id": [decision.id],
+        "dataset_id": made, "version": [1], "base": [1], "row": [1, 2], "example": ["support-intents"],
         "model": ["luthier-nano", "minilm", tuned], "checkpoint": [tuned], "after": [chat.id, job.id],
     }  # fmt: skip
 
@@ -182,7 +248,7 @@ def schema(wire):
 def put(values, known, drawn):
     """In half of the cases, the name of something that is there."""
     for name in set(values or ()) & set(known):
-        if drawn.draw(st.booleans()):
+        if not isinstance(values[name], int) and drawn.draw(st.booleans()):  # a place in a list is no id
             values[name] = drawn.draw(st.sampled_from(known[name]))
 
 
@@ -286,6 +352,8 @@ def sensible(case, known, upload):
         case.body = {"model": "luthier-nano", "training_file": body["training_file"] if linked else upload()}
     elif label == "POST /luthier/v1/jobs":
         case.body = {"recipe": {"model": "minilm", "task": "classify", "data": {"train": upload()}}}
+    elif label == "POST /luthier/v1/datasets":
+        case.body = {"file_id": upload()}  # its own, as it goes with the data set
     elif "model" in body:
         body["model"] = known["model"][len(body) % 3]
 

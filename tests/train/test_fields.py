@@ -59,6 +59,9 @@ SEES: dict[str, Callable[[Trained], Any]] = {
 }
 LORA = {"method": {"kind": "lora", "rank": 4}}
 ADAPTER = {"method": {"kind": "adapter", "bottleneck": 4}}
+MEAN = {"head.pooling": "mean"}
+HEAD = {"method": {"kind": "head"}, **MEAN}
+PAIRS = {"train.contrastive": {"passes": 1}}
 STILL = {"train.learning_rate": 1e-12, "train.head_learning_rate": 1e-12, "train.epochs": 4}
 PARENT = Flip("", {})
 """Keys that only hold other keys, which have their own entries."""
@@ -91,6 +94,8 @@ FIELDS: dict[str, Flip] = {
     "head.pooling": Flip("pooling", {"head.pooling": "mean"}),
     "head.class_weights": Flip("losses", {"head.class_weights": "balanced"}, {"data.train": "<uneven>"}),
     "head.dropout": Flip("losses", {"head.dropout": 0.5}, {"head.dropout": 0.0}),
+    "head.fit": Flip("steps", {"head.fit": "closed"}, HEAD),
+    "head.strength": Flip("weights", {"head.strength": 3.0}, {**HEAD, "head.fit": "closed"}),
     "freeze": PARENT,
     "freeze.embeddings": Flip("shapes", {"freeze.embeddings": True}),
     "freeze.layers": Flip("shapes", {"freeze.layers": 2}),
@@ -118,6 +123,9 @@ FIELDS: dict[str, Flip] = {
     "train.l2_sp": Flip("weights", {"train.l2_sp": 0.5}),
     "train.kl_to_base": Flip("weights", {"train.kl_to_base": 0.5}),
     "train.average": Flip("weights", {"train.average": 0.5}),
+    "train.contrastive": Flip("losses", {"train.contrastive": True}, MEAN),
+    "train.contrastive.rows_per_label": Flip("losses", {"train.contrastive.rows_per_label": 4}, PAIRS),
+    "train.contrastive.passes": Flip("steps", {"train.contrastive.passes": 2}, PAIRS),
     "evaluate": PARENT,
     "evaluate.metrics": Flip("report", {"evaluate.metrics": ["accuracy"]}),
     "evaluate.baselines": Flip("report", {"evaluate.baselines": ["majority", "tfidf"]}),

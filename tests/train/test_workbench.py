@@ -57,6 +57,35 @@ def test_a_trial_is_the_run_of_its_recipe(toy: TrainToy) -> None:
     assert RunDir(trial.path).recipe_yaml.is_file()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"method": "full"}, {"method": "head"}, {"method": {"kind": "adapter", "bottleneck": 4}}, {"method": "bitfit"},
+     {"method": "full", "train.l2_sp": 0.1}, {"freeze.layers": 2}],
+)  # fmt: skip
+def test_trials_that_take_turns_do_not_meet(toy: TrainToy, changes: dict[str, Any]) -> None:
+    """Rates and schedules differ, so the trials share one model and put their own weights into it."""
+    recipe = toy.recipe(**(LORA | changes))
+    bench = Workbench(recipe)
+    recipes = [
+        recipe,
+        recipe.replace(**{"train.learning_rate": 1e-2, "train.schedule": "constant"}),
+        recipe.replace(**{"train.learning_rate": 3e-3, "train.epochs": 4, "train.weight_decay": 0.0}),
+    ]
+    trials = [bench.open(each, toy.folder / f"turn{number}") for number, each in enumerate(recipes)]
+    for epochs in (1, 2, 3):
+        for trial in trials:
+            trial.advance(epochs)
+    trials[1].rest()
+    trials[2].advance(4)
+    models = {id(trial._trial._ready.parts.model) for trial in trials if trial._trial._ready is not None}
+    assert len(models) == (2 if changes == {"method": "full"} else 1), "full has two: words that are used train apart"
+    for each, trial in zip(recipes, trials, strict=True):
+        whole = toy.train(each)
+        assert losses(RunDir(trial.path)) == losses(whole.run)
+        assert _newest(trial.path)[0].history == whole.progress.history
+        assert equal(_newest(trial.path)[1], _newest(whole.run.path)[1])
+
+
 def test_it_goes_on_from_disk_on_another_bench(toy: TrainToy) -> None:
     recipe = toy.recipe(**LORA)
     folder = toy.folder / "trial"
@@ -136,7 +165,7 @@ def test_patience_ends_a_trial(toy: TrainToy) -> None:
 def test_nothing_held_out(toy: TrainToy) -> None:
     with pytest.raises(RecipeError) as refused:
         Workbench(toy.recipe(**{"data.validation": 0.0}))
-    assert refused.value.code == "no_validation_rows"
+    assert refused.value.code == "no_held_out_rows"
 
 
 def test_another_recipe_in_the_same_folder(toy: TrainToy) -> None:
@@ -177,7 +206,7 @@ def test_killed_trials_go_on_in_another_process(toy: TrainToy, repo: Path, numbe
     written.write_text(recipe.to_yaml())
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT, str(written), str(folder), str(int(number)), "5"],
-        env={**os.environ, "PYTHONPATH": str(repo / "src")}, capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(repo / "src")}, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     if number == signal.SIGKILL:
         assert done.returncode == -signal.SIGKILL, done.stderr

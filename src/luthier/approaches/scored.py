@@ -127,6 +127,25 @@ class Scorer:
         return judge
 
 
+def wrongness(form: AnswerForm, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[float]:
+    """How wrong each of the predictions is, in the measure of the task; 0 where it is right."""
+    rows = samples[: len(predictions)]
+    if form.task in LANGUAGE_TASKS:
+        scores = AnswerScores()
+        return [_add(scores, row, one.output or "") for row, one in zip(rows, predictions, strict=True)]
+    if not predictions:
+        return []
+    collected: Any = rows_for(form.task, form.labels, form.several_labels)
+    found: list[float] = collected.add([row.target for row in rows], predictions).tolist()
+    return found
+
+
+def answer_of(sample: Sample) -> str:
+    """The answer that a row of texts holds."""
+    question = question_of(sample)
+    return "" if question is None else question.reference
+
+
 def answerable(samples: Sequence[Sample]) -> list[Sample]:
     """Rows that can be compared with an answer: those with a target, of texts those with a reference."""
     return [
@@ -140,6 +159,6 @@ def _text(sample: Sample) -> bool:
     return isinstance(sample.target, Completion | Conversation)
 
 
-def _add(scores: AnswerScores, sample: Sample, answer: str) -> None:
+def _add(scores: AnswerScores, sample: Sample, answer: str) -> float:
     question = question_of(sample) or Question("", "", "")
-    scores.add(question, answer, item_of(sample, question, {}))
+    return scores.add(question, answer, item_of(sample, question, {}))

@@ -23,6 +23,8 @@ _ABOUT = 3.0
 _NOTICED = 0.01
 """Dollars per 1,000 requests below which nobody would choose by them."""
 _SLOW_MS = 50.0
+_FEWEST = 8
+"""Rows that an arm without all answers must have for its score to be mentioned."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def verdict(arms: Sequence[Arm], scorer: Scorer, prices: Prices, *, rows: int) -
     near = [arm for arm in tied if found[arm.name][0].difference.value <= _standard_error(found[arm.name][0])]
     chosen = _simplest([best, *near], prices)
     ties = [arm.name for arm in [best, *tied] if arm is not chosen]
-    flips = list(_flips(chosen, [arm for arm in (best, *tied) if arm is not chosen], whole, scorer, prices))
+    flips = list(_unfinished(chosen, arms, scorer))
+    flips += list(_flips(chosen, [arm for arm in (best, *tied) if arm is not chosen], whole, scorer, prices))
     summary = _summary(chosen, best, tied, whole, found, scorer, rows)
     text = summary + (f" It would flip {'; '.join(flips)}." if flips else "")
     return Decision(chosen, best, ties, text, summary, flips)
@@ -118,6 +121,28 @@ def _summary(
         unit = " points" if metric_name(scorer.metric).is_share else ""
         text += f" It is better than the next, {rival.name}, by {amount:.3g}{unit}."
     return text
+
+
+def _unfinished(chosen: Arm, arms: Sequence[Arm], scorer: Scorer) -> Iterator[str]:
+    """Arms that looked better on the rows that they answered while there was time, and those that had no turn."""
+    looked = [
+        (scorer.value(arm.predictions), arm)
+        for arm in arms
+        if arm.state == "dropped" and arm.rows >= _FEWEST
+        and scorer.value(arm.predictions) > scorer.value(chosen.predictions[: arm.rows])
+    ]  # fmt: skip
+    if looked:
+        value, arm = max(looked, key=lambda item: item[0])
+        sign = 1.0 if scorer.higher_is_better else -1.0
+        theirs, ours = sign * value, sign * scorer.value(chosen.predictions[: arm.rows])
+        yield (
+            f"perhaps, with a larger --budget: on the {arm.rows:,} rows that {arm.name} answered while there was time "
+            f"it reached {told(scorer.metric, theirs)}, {chosen.name} {told(scorer.metric, ours)} on the same"
+        )
+    waiting = [arm.name for arm in arms if arm.state == "not run" and "budget" in arm.why]
+    if waiting:
+        more = f" and {len(waiting) - 4} more" if len(waiting) > 4 else ""
+        yield f"perhaps, with a larger --budget: {listed(waiting[:4])}{more} had no turn"
 
 
 def _flips(chosen: Arm, tied: Sequence[Arm], whole: Sequence[Arm], scorer: Scorer, prices: Prices) -> Iterator[str]:

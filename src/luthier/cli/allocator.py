@@ -17,7 +17,7 @@ from luthier.core.allocator import SETTINGS
 SWITCH = "LUTHIER_ALLOCATOR"
 """``off`` leaves the allocator alone; ``set`` marks a process that was started again."""
 
-_COMPUTING = ("train", "search", "eval", "predict", "chat")
+_COMPUTING = ("train", "search", "auto", "eval", "predict", "chat")
 
 
 def restart(verb: str) -> None:

@@ -36,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--database", metavar="URL", help="SQLite in the home folder, or postgresql+psycopg://...")
     where.add_argument("--assistants", metavar="DIR", help="assistants' YAML files, each the model assistant:<name>")
     where.add_argument("--artefacts", metavar="PLACE", help="in the home folder, or a folder, s3:// gs:// az://")
+    where.add_argument("--track-mlflow", metavar="URL", help="mirror every job there (docs/tracking.md)")
+    where.add_argument("--track-experiment", metavar="NAME", help="the MLflow experiment (luthier)")
     who = parser.add_argument_group("who may ask")
     who.add_argument(
         "--allowed-host", action="append", dest="allowed_hosts", metavar="NAME",
@@ -44,6 +46,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--key-file", metavar="FILE", help="write the first key there (0600) instead of showing it")
     who.add_argument("--max-file-bytes", type=int, metavar="N", help="largest file (8 GiB)")
     who.add_argument("--max-project-bytes", type=int, metavar="N", help="all files of a project (64 GiB)")
+    who.add_argument(
+        "--data-folder", action="append", dest="data_folders", metavar="DIR",
+        help="a folder of this machine that data sets may be made of by path; may be repeated",
+    )  # fmt: skip
+    who.add_argument(
+        "--allow-data-urls", action="store_true", default=None,
+        help="fetch data sets from http(s) addresses that clients name (not of this network)",
+    )  # fmt: skip
     who.add_argument("--requests-per-second", type=float, metavar="N", help="of one key (2000)")
     who.add_argument(
         "--insecure-allow-python-graders", action="store_true", default=None, dest="allow_python_graders",
@@ -73,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     os.umask(0o077)  # everything that is written from here on is its owner's alone
     from luthier.server import parts
     from luthier.server import run as running
+    from luthier.web import ROUTERS
 
     with running.bind(settings) as listener:
         store = parts.open_store(settings)
@@ -85,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             if secret is not None:
                 _show_key(secret, address, args.key_file)
 
-        running.serve(settings, store, listener, ready)
+        running.serve(settings, store, listener, ready, ROUTERS)
     return 0
 
 

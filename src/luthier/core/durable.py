@@ -296,3 +296,8 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def total_bytes(folder: Path) -> int:
+    """Size of the volume that `folder` is on."""
+    return shutil.disk_usage(folder).total

@@ -199,3 +199,39 @@ class ProcessLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def append_line(path: Path, line: str, *, most_bytes: int) -> None:
+    """Add one line to a file that several processes add to, durably; above `most_bytes` the older half goes.
+
+    Half a line that a crash left is closed first, so that it spoils no other.
+    """
+    with durable.guard(path):
+        make_folders(path.parent)
+        with _locked(path.with_name(path.name + ".lock")), open(path, "a+b") as handle:
+            size = handle.seek(0, os.SEEK_END)
+            if size:
+                handle.seek(size - 1)
+            torn = bool(size) and handle.read(1) != b"\n"
+            durable._write_bytes(handle, (b"\n" if torn else b"") + line.encode("utf-8") + b"\n")
+            handle.flush()
+            durable._fsync(handle.fileno())
+            if handle.tell() > most_bytes:
+                handle.seek(handle.tell() - most_bytes // 2)
+                durable.write_bytes(path, handle.read().partition(b"\n")[2])
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One at a time; a machine without locks of this kind goes on without."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -15,8 +15,9 @@ Level = Literal["info", "warn", "error"]
 class Event:
     """One thing that happened.
 
-    `kind` is one of: message, gate, size, step, judging, evaluation, sample, saving, checkpoint, finished, interrupted,
-    failed, trial (of a search). `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
+    `kind` is one of: message, gate, size, forecast, step, judging, evaluation, sample, saving, checkpoint, finished,
+    proving, interrupted, failed, trial (of a search or an automatic run). `data` is JSON. `SIGNALS` are told before
+    something begins, and are not kept.
     """
 
     kind: str
@@ -36,7 +37,7 @@ class Event:
         }
 
 
-SIGNALS = ("judging", "saving")
+SIGNALS = ("judging", "saving", "proving")
 Listener = Callable[[Event], None]
 
 

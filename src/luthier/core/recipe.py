@@ -26,6 +26,7 @@ from pydantic import (
 
 from luthier.core.errors import nearest
 from luthier.core.recipe_errors import recipe_error
+from luthier.core.recipe_evaluate import EvaluateSpec, FairnessSpec, ForgettingSpec
 from luthier.core.recipe_io import apply_overrides, flow, read_yaml, set_key
 from luthier.core.recipe_methods import (
     METHODS,
@@ -40,20 +41,20 @@ from luthier.core.recipe_methods import (
     PrefixMethod,
     Strict,
 )
+from luthier.core.recipe_parts import Auto, ContrastiveSpec, FreezeSpec, HeadSpec
+from luthier.core.recipe_track import TrackSpec, short_track
 
 __all__ = [
-    "LANGUAGE_TASKS", "METHODS", "SOURCES", "TASKS", "AdapterMethod", "BitfitMethod", "DataSpec", "EvaluateSpec",
-    "FairnessSpec", "ForgettingSpec", "FreezeSpec", "FullMethod", "HeadMethod", "HeadSpec", "Ia3Method", "LoraMethod",
-    "Method", "PrefixMethod", "Recipe", "TrainSpec", "known_keys",
+    "LANGUAGE_TASKS", "METHODS", "SOURCES", "TASKS", "AdapterMethod", "BitfitMethod", "ContrastiveSpec", "DataSpec",
+    "EvaluateSpec", "FairnessSpec", "ForgettingSpec", "FreezeSpec", "FullMethod", "HeadMethod", "HeadSpec", "Ia3Method",
+    "LoraMethod", "Method", "PrefixMethod", "Recipe", "TrackSpec", "TrainSpec", "known_keys",
 ]  # fmt: skip
 
-Auto = Literal["auto"]
 TaskName = Literal["auto", "classify", "regress", "extract", "chat", "complete"]
 TASKS: tuple[str, ...] = tuple(name for name in get_args(TaskName) if name != "auto")
 LANGUAGE_TASKS = ("chat", "complete")
 SOURCES = ("train", "validation", "test", "replay")
 """Keys of `data` that name files of rows."""
-Baseline = Literal["majority", "tfidf", "frozen", "base", "scratch"]
 
 
 class DataSpec(Strict):
@@ -77,22 +78,6 @@ class DataSpec(Strict):
     """Which assistant turns of a conversation are learned, besides each message's own weight."""
     replay: str | list[str] | None = None
     """General samples of the run's own task, from which `train.replay` draws; none: those that come with the base."""
-
-
-class HeadSpec(Strict):
-    """The new layer on top of the base."""
-
-    pooling: Literal["auto", "stock", "mean", "first"] = "auto"
-    class_weights: Literal["none", "balanced"] = "none"
-    dropout: Fraction | Auto = "auto"
-
-
-class FreezeSpec(Strict):
-    """What of the base does not train, whatever the method."""
-
-    embeddings: bool = False
-    layers: NonNegativeInt = 0
-    """How many layers, counted from the bottom; the embeddings below them freeze with them."""
 
 
 class TrainSpec(Strict):
@@ -137,61 +122,13 @@ class TrainSpec(Strict):
     """Weight of the distance from the base's answers (encoders: features), part of the loss (Li and Hoiem 2016)."""
     average: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
     """The tuned share of the weights that are kept at the end; the rest is the base (WiSE-FT, Wortsman et al. 2022)."""
+    contrastive: ContrastiveSpec | None = None
+    """Train the encoder on pairs: rows of one label near each other, of two labels apart (classify, one label)."""
 
-
-class FairnessSpec(Strict):
-    """Whom the model fails."""
-
-    group: str | list[str] = Field(default_factory=list)
-    """The column, or columns, of the test data that name each row's group."""
-    swaps: str = "auto"
-    """Words that are swapped in the test texts: auto (lists of ours, English), none, or a YAML file."""
-
-
-class ForgettingSpec(Strict):
-    """General texts of the user's own, measured besides those that come with Luthier."""
-
-    anchors: str | list[str]
-
-
-class EvaluateSpec(Strict):
-    """How the result is judged."""
-
-    metrics: Auto | list[str] = "auto"
-    baselines: Auto | list[Baseline] = "auto"
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
-    """Resamples behind each 95 % interval."""
-    samples: NonNegativeInt = 4
-    """Answers generated from fixed prompts at every evaluation, before training too (generative tasks)."""
-    max_tokens: PositiveInt = 200
-    """Longest generated answer, in tokens."""
-    generate_rows: NonNegativeInt = 100
-    """How many test rows are answered and compared with the reference; loss is measured on all of them."""
-    memorisation: NonNegativeInt = 100
-    """How many training rows are looked at for answers learned by heart; 0 = none (generative tasks)."""
-    canaries: NonNegativeInt = 0
-    """Random secrets that are planted in the training data to measure memorisation (generative tasks)."""
-    run_code: bool = False
-    """Whether generated code is compiled and run against the tests of its row, in a sandbox."""
-    graders: list[dict[str, Any]] = Field(default_factory=list)
-    """OpenAI graders: string_check, text_similarity, python, score_model, multi."""
-    forgetting: bool | ForgettingSpec = False
-    fairness: FairnessSpec | None = None
-
-    @field_validator("forgetting", mode="before")
+    @field_validator("contrastive", mode="before")
     @classmethod
-    def _yes_no_or_files(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            wrong = sorted(set(value) - {"anchors"})
-            if wrong:
-                raise ValueError(f"there is no key 'evaluate.forgetting.{wrong[0]}'. Did you mean 'anchors'?")
-            files = value.get("anchors")
-            listed = files if isinstance(files, list) else [files]
-            if not listed or not all(isinstance(item, str) and item for item in listed):
-                raise ValueError("evaluate.forgetting.anchors names no file. Give one, or a list, or write true.")
-        elif not isinstance(value, bool | ForgettingSpec):
-            raise ValueError(f"evaluate.forgetting is true, false or {{anchors: [files]}}, not {value!r}.")
-        return value
+    def _yes_or_settings(cls, value: Any) -> Any:
+        return ({} if value else None) if isinstance(value, bool) else value
 
 
 class Recipe(Strict):
@@ -205,6 +142,7 @@ class Recipe(Strict):
     freeze: FreezeSpec = Field(default_factory=FreezeSpec)
     train: TrainSpec = Field(default_factory=TrainSpec)
     evaluate: EvaluateSpec = Field(default_factory=EvaluateSpec)
+    track: TrackSpec | None = None
     out: str = "runs"
 
     @field_validator("task", mode="before")
@@ -221,6 +159,11 @@ class Recipe(Strict):
         if isinstance(kind, str) and kind not in METHODS:
             raise ValueError(f"there is no method {kind!r}. {nearest(kind, METHODS)}")
         return {"kind": value} if isinstance(value, str) else value
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _short_track(cls, value: Any) -> Any:
+        return short_track(value)
 
     @model_validator(mode="before")
     @classmethod

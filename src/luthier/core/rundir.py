@@ -1,7 +1,7 @@
 """A run on disk: the names of its files and how they are read and written.
 
 The folder is a contract that anyone can read without us: recipe.yaml, events.jsonl,
-metrics.jsonl, checkpoints/step-000120/, model/, report.json, report.html, README.md, data.json.
+metrics.jsonl, checkpoints/step-000120/, model/, answers.jsonl, report.json, report.html, README.md, data.json.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 from luthier.core import clock, durable
 from luthier.core.errors import ModelError, nearest
 
+BEST_JSON = "best.json"
+"""In the folder of an automatic run: which of its models is the best now, as ``{"model": "best/0002-..."}``."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 
@@ -82,6 +84,10 @@ class RunDir:
     @property
     def report_html(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def answers_jsonl(self) -> Path:
+        return self.path / "answers.jsonl"
 
     @property
     def card(self) -> Path:

@@ -144,7 +144,7 @@ def _training(method: str) -> Plan:
     names = {"head": "head only", "lora": "LoRA", "full": "full fine-tuning"}
 
     def build(shop: Workshop) -> Built:
-        model, run = train_arm(shop.recipe(method), max(1.0, shop.left))
+        model, run = train_arm(shop.recipe(method), max(1.0, shop.left), shop.listener)
         approach = approach_of(model, shop.rows.task, shop.max_tokens)
         shop.tuned[method] = model, approach
         return Built(approach, names[method], run=run)

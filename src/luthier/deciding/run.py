@@ -18,13 +18,15 @@ from luthier.approaches.endpoint import Endpoint
 from luthier.approaches.scored import Scorer, answerable
 from luthier.approaches.verdict import Decision, verdict
 from luthier.core import clock, durable
-from luthier.core.errors import LuthierError, UsageError
+from luthier.core.errors import Interrupted, LuthierError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.rundir import RunDir
 from luthier.data.dataset import Dataset
 from luthier.data.samples import Sample
+from luthier.deciding.answers import write_answers
 from luthier.deciding.built import Built, NothingTuned
 from luthier.deciding.decided import Decided
+from luthier.deciding.kept import KeptArms
 from luthier.deciding.page import page_of
 from luthier.deciding.plans import Plan, plans_for
 from luthier.deciding.rows import DecisionRows, open_rows
@@ -62,6 +64,7 @@ def decide(
     out: str | Path = "decisions",
     confirm: str | Path | None = None,
     assistant: str | Path | None = None,
+    folder: str | Path | None = None,
     listener: Listener = ignore,
 ) -> Decided:
     """Build and judge prompt, retrieval, assistant and fine-tuning on the same held-out rows.
@@ -77,6 +80,8 @@ def decide(
         overrides: of the trainings' recipes, "train.epochs=5".
         assistant: an assistant's YAML file, as an arm of its own (tasks whose answers are texts).
         confirm: more rows, on which all arms are scored after the verdict, to see whether it holds.
+        folder: the folder itself, in the place of a new one in `out`; a decision that was stopped there goes on with
+            the arms that it has not measured yet.
 
     Raises:
         DataError, UsageError: before anything is built.
@@ -87,12 +92,14 @@ def decide(
     notes = [*rows.notes, *(f"Knowledge that was passed over: {note}." for note in notes)]
     chat = _chat(endpoint, name, key_variable, generator)
     first = Path(str(data if isinstance(data, str | Path) else data[0])).name
-    folder = RunDir.create(out, f"{first.split('.')[0] or 'data'}-decide").path
+    path = Path(folder) if folder is not None else RunDir.create(out, f"{first.split('.')[0] or 'data'}-decide").path
+    kept = KeptArms(durable.make_folder(path))
+    began -= kept.seconds()
     prices = prices or Prices()
     hosted = chat() if endpoint is not None else None
     if isinstance(hosted, Endpoint) and hosted.on_this_machine and prices.prompt is prices.completion is None:
         prices = replace(prices, prompt=0.0, completion=0.0)
-    shop = Workshop(rows, folder, model, chat, documents, prices, seed, began + budget, overrides)
+    shop = Workshop(rows, path, model, chat, documents, prices, seed, began + budget, overrides, listener=listener)
     own = None if assistant is None else str(assistant)
     if own is not None:
         read_assistant(own)
@@ -114,18 +121,23 @@ def decide(
     altered = altered_rows(rows.train, shop.asking, seed) if rows.task != "extract" else {}
     found: list[Arm] = []
     approaches: dict[str, Approach] = {}
-    for plan in plans:
-        arm, approach = _one(plan, shop, found, altered)
+    for number, plan in enumerate(plans):
+        earlier = kept.get(number, plan.name, shop)
+        arm, approach = (earlier, None) if earlier is not None else _one(plan, shop, found, altered)
         found.append(arm)
+        if earlier is None:
+            kept.put(number, arm)
+            listener(Event("message", _line(arm, shop.judged), "warn" if arm.state == "failed" else "info"))
         if approach is not None:
             approaches[arm.name] = approach
-        listener(Event("message", _line(arm, shop.judged), "warn" if arm.state == "failed" else "info"))
+        about = {"arm": arm.to_dict(shop.prices), "metric": shop.judged.metric}
+        listener(Event("arm", data={**about, "done": number + 1, "total": len(plans), "again": earlier is not None}))
     decision = verdict(found, shop.judged, shop.prices, rows=len(rows.held_out))
     confirmed = None
     if confirm is not None:
         confirmed = _confirm(confirm, rows, columns, found, approaches, decision, seed)
     seconds = clock.monotonic() - began
-    decided = Decided(folder, rows, found, decision, shop.prices, shop.judged.metric, notes, seconds, confirmed)
+    decided = Decided(path, rows, found, decision, shop.prices, shop.judged.metric, notes, seconds, confirmed)
     _write(decided)
     return decided
 
@@ -167,6 +179,8 @@ def _one(plan: Plan, shop: Workshop, before: Sequence[Arm], altered: dict[int, S
         arm.state, arm.why = "not run", f"it would need about {error.seconds:.0f} s, more than was left of the budget"
     except NothingTuned:
         arm.state, arm.why = "not run", "no training ended within the budget"
+    except Interrupted:
+        raise
     except LuthierError as error:
         arm.state, arm.why = "failed", str(error)
     arm.build_seconds = clock.monotonic() - began
@@ -257,5 +271,6 @@ def _line(arm: Arm, judged: Scorer) -> str:
 
 
 def _write(decided: Decided) -> None:
+    write_answers(decided.path / "answers.jsonl", decided.rows, decided.arms)
     durable.write_json(decided.path / "decision.json", decided.to_dict())
     durable.write_text(decided.path / "decision.html", page_of(decided))

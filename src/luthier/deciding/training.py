@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.approaches.answering import Answered, Usage
 from luthier.core import clock
-from luthier.core.events import Event
+from luthier.core.events import Event, Listener, ignore
 from luthier.core.generation import Sampling
 from luthier.core.predictor import Prediction
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
@@ -30,12 +30,14 @@ class OutOfTime(Exception):
 
 
 class Watch:
-    """A run's listener that ends it as soon as it is plain that it does not fit into `seconds`."""
+    """A run's listener that ends it as soon as it is plain that it does not fit into `seconds`; `listener` is told
+    that it is alive."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds, self._began = seconds, clock.monotonic()
+    def __init__(self, seconds: float, listener: Listener = ignore) -> None:
+        self._seconds, self._began, self._listener = seconds, clock.monotonic(), listener
 
     def __call__(self, event: Event) -> None:
+        self._listener(Event("alive"))
         spent = clock.monotonic() - self._began
         if event.kind == "step" and event.data["step"] >= _FIRST_STEPS:
             left = float(event.data.get("seconds_left") or 0.0)
@@ -64,11 +66,11 @@ def recipe_of(
     return Recipe.build(values, where="luthier decide")
 
 
-def train_arm(recipe: Recipe, seconds: float) -> tuple[Any, str]:
+def train_arm(recipe: Recipe, seconds: float, listener: Listener = ignore) -> tuple[Any, str]:
     """(the tuned model, its run's folder). Raises `OutOfTime`, and what `luthier.train` raises."""
     from luthier import api
 
-    run = api.train(recipe, listener=Watch(seconds))
+    run = api.train(recipe, listener=Watch(seconds, listener))
     return run.model(), str(run.path)
 
 

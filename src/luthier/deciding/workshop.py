@@ -18,6 +18,7 @@ from luthier.approaches.index import Embed, Index, Passage, unit
 from luthier.approaches.questions import Asking
 from luthier.approaches.scored import Scorer
 from luthier.core import clock
+from luthier.core.events import Listener, ignore
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.data.samples import Sample
 from luthier.deciding.assistants import encoder_embed
@@ -44,6 +45,8 @@ class Workshop:
     overrides: Sequence[str] = ()
     tuned: dict[str, Any] = field(default_factory=dict)
     """Approaches of trainings that have ended, by method."""
+    listener: Listener = ignore
+    """Told that a training is alive."""
 
     @property
     def left(self) -> float:

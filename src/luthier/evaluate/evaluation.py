@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -22,6 +22,8 @@ from luthier.evaluate.worst_errors import WorstErrors
 
 _LARGEST_MATRIX = 200  # classes; above it the report holds the confused pairs only
 _NUM_PAIRS = 30
+Keep = Callable[[Sample, Prediction, float], None]
+"""Takes a row, its answer, and how wrong that is (0: right)."""
 
 
 class Rows(Protocol):
@@ -144,8 +146,9 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 0,
     batch_size: int = 256,
+    keep: Keep | None = None,
 ) -> Evaluation:
-    """Let `predictor` answer `samples` batch by batch and judge it.
+    """Let `predictor` answer `samples` batch by batch and judge it; `keep` is given each row with its answer.
 
     Per row only class indices, a float32 score vector, numbers or span counts are kept. Rows
     without a target are passed over and counted in the notes. `several_labels` None is found from
@@ -171,6 +174,9 @@ def evaluate(
         severity = rows.add([sample.target for sample in answerable], predictions)
         for place in np.flatnonzero(severity):
             worst.see(severity[place], answerable[place], predictions[place])
+        if keep is not None:
+            for sample, prediction, wrong in zip(answerable, predictions, severity, strict=True):
+                keep(sample, prediction, float(wrong))
     if rows is None or worst is None:
         raise _no_rows()
     notes = [f"Rows without a target, passed over: {skipped}."] if skipped else []

@@ -41,7 +41,7 @@ class WorstErrors:
         return [self._told(sample, prediction) for _, _, sample, prediction in ordered]
 
     def _told(self, sample: Sample, prediction: Prediction) -> dict[str, Any]:
-        expected, predicted = self._both(sample, prediction)
+        expected, predicted = expected_and_predicted(self._task, self._several_labels, sample, prediction)
         told = {
             "text": sample.text[:_SHOWN_CHARACTERS],
             "expected": expected,
@@ -54,16 +54,20 @@ class WorstErrors:
             told["text_pair"] = sample.text_pair[:_SHOWN_CHARACTERS]
         return told
 
-    def _both(self, sample: Sample, prediction: Prediction) -> tuple[Any, Any]:
-        target: Any = sample.target
-        if self._task == "regress":
-            pair = [values[0] if len(values) == 1 else list(values) for values in (numbers(target), answer(prediction))]
-            return pair[0], pair[1]
-        if self._task == "extract":
-            return _spans(sample.text, target), _spans(sample.text, prediction.spans or ())
-        if self._several_labels:
-            return [target] if isinstance(target, str) else list(target), list(chosen_labels(prediction))
-        return target, prediction.label
+
+def expected_and_predicted(
+    task: str, several_labels: bool, sample: Sample, prediction: Prediction
+) -> tuple[Any, Any]:
+    """A row's target and a model's answer to it, both as JSON."""
+    target: Any = sample.target
+    if task == "regress":
+        pair = [values[0] if len(values) == 1 else list(values) for values in (numbers(target), answer(prediction))]
+        return pair[0], pair[1]
+    if task == "extract":
+        return _spans(sample.text, target), _spans(sample.text, prediction.spans or ())
+    if several_labels:
+        return [target] if isinstance(target, str) else list(target), list(chosen_labels(prediction))
+    return target, prediction.label
 
 
 def _spans(text: str, spans: Iterable[Any]) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from luthier.core.children import die_with_parent
 _KEPT = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
     "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "HF_HOME",
-    "HF_HUB_CACHE", "XDG_CACHE_HOME", "SYSTEMROOT",
+    "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME", "LUTHIER_LEDGER", "LUTHIER_PRICES", "SYSTEMROOT",
 )  # fmt: skip
 """What a child may know of our environment: no key, no address of a database, no credentials of a store."""
 
@@ -29,6 +29,11 @@ def minimal_environment(**more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     return {**kept, **offline, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1", **more}
+
+
+def tracking_environment() -> dict[str, str]:
+    """The logins of trackers, for a child that mirrors a run; no other child has them."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("MLFLOW_TRACKING_", "WANDB_"))}
 
 
 def computing_environment(device: str, **more: str) -> dict[str, str]:

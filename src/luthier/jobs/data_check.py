@@ -11,7 +11,7 @@ from typing import Any
 from luthier.core.errors import DataError, LuthierError
 from luthier.data.samples import Finding
 from luthier.jobs.children import begin_checking
-from luthier.jobs.file_names import named
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _MEMORY_BYTES = 16 * 2**30
@@ -22,7 +22,8 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     """What was found.
 
     Args:
-        request: `names` (what people call each path), and the arguments of `luthier.api.check`.
+        request: `names` (what people call each path), and the arguments of `luthier.api.check`; with `findings_file`
+            what the report has no room for goes there.
 
     Returns:
         `report`, the JSON of `luthier check`; or `error` {code, message, param} for what cannot be checked at all.
@@ -32,6 +33,7 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     names: dict[str, str] = request.pop("names")
     try:
         report = api.check(request.pop("data"), **request).to_dict()
+        report["stats"]["findings"]["file"] = None  # a path of ours
     except DataError as error:
         place, _, line = error.where.rpartition(":")
         if not line.isdecimal():
@@ -41,15 +43,6 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     except LuthierError as error:
         return {"error": renamed(error.to_dict(), names)}
     return {"report": renamed(report, names)}
-
-
-def renamed(value: Any, names: dict[str, str]) -> Any:
-    """`value` with files as people call them, never by our paths."""
-    if isinstance(value, str):
-        return named(value, names)
-    if isinstance(value, dict):
-        return {key: renamed(item, names) for key, item in value.items()}
-    return [renamed(item, names) for item in value] if isinstance(value, list | tuple) else value
 
 
 def main(argv: list[str]) -> int:

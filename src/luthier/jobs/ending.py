@@ -10,7 +10,8 @@ from luthier.core.errors import StorageError
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.errors import Conflict
 from luthier.jobs.publishing import publish, unpublish
-from luthier.jobs.records import Job, NewEvent
+from luthier.jobs.publishing_parts import publish_parts
+from luthier.jobs.records import TRAININGS, Job, NewEvent
 from luthier.jobs.running import RunningJob
 
 logger = logging.getLogger("luthier.jobs")
@@ -48,7 +49,8 @@ class Ending:
     def _publish(self, result: dict[str, Any]) -> Job:
         try:
             with self.running.beating():
-                published = publish(self.artefacts, self.place, result, self.organisation)
+                make = publish if self.claim.job.kind in TRAININGS else publish_parts
+                published = make(self.artefacts, self.place, result, self.organisation)
         except StorageError as error:
             if error.code == DISK_FULL:
                 return self._disk_full()

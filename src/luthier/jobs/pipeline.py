@@ -14,6 +14,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import sha256_of
+from luthier.jobs.run_state import reopen
 from luthier.jobs.worker_wire import Assignment
 
 _MERGED = ("lora", "ia3")
@@ -46,10 +47,13 @@ def run_job(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         from luthier.train.upkeep import Upkeep
 
         upkeep = Upkeep(assignment.save_every_seconds, assignment.epoch_models, began.start)
+        if not run.recipe_yaml.is_file():
+            durable.remove_tree(run.path)  # a worker that died before anything was settled
+            if assignment.state is not None:
+                reopen(Path(assignment.state), run, began.recipe)
         if run.recipe_yaml.is_file():
             api.resume(run.path, listener=listener, upkeep=upkeep)
         else:
-            durable.remove_tree(run.path)  # a worker that died before anything was settled
             durable.make_folder(run.path)
             api.train(began.recipe, run=run, listener=listener, upkeep=upkeep)
     report = run.report()
@@ -62,6 +66,7 @@ def run_job(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         "epochs": {str(step): str(folder) for step, folder in models.items()},
         "trained_tokens": int(report["cost"]["tokens"]),
         "steps": int(report["cost"]["steps"]),
+        "trained_epochs": int(report["cost"]["epochs"]),
         "metrics": {name: cell["value"] for name, cell in report["metrics"].items()},
         "verdict": report.get("verdict", ""),
         "warnings": list(report["warnings"]),

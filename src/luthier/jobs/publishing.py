@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from luthier.core import clock, durable
+from luthier.core import clock, durable, durable_files
+from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.recipes import method_kind
 from luthier.jobs.records import Job, JobCheckpoint, Model, NewEvent, StoredFile
 from luthier.jobs.result_file import result_csv
+from luthier.jobs.run_state import gather_state, state_artefact
 from luthier.jobs.tuned_names import (
     checkpoint_artefact,
     checkpoint_id,
     checkpoint_name,
     final_artefact,
+    parts_artefact,
     report_artefact,
     result_file_id,
     tuned_name,
@@ -57,19 +60,20 @@ def publish(artefacts: Artefacts, place: Workplace, result: dict[str, Any], orga
         models.append(Model(called, artefact=checkpoint_artefact(job.id, step), step=step, **common))
         measured = _measured(evaluations.get(step, {}), step, metrics)
         checkpoints.append(JobCheckpoint(checkpoint_id(job.id, step), job.id, step, called, measured, now))
-    _put_report(artefacts, place)
+    put_report(artefacts, place, run)
+    state = _put_state(artefacts, place)
     file = _put_result_file(artefacts, job, result_csv(metrics), now)
     events = [
         NewEvent("model", "New fine-tuned model created", data={"model": name}),
         NewEvent("succeeded", "The job has successfully completed"),
     ]
-    told = {key: result[key] for key in ("metrics", "verdict", "warnings")}
+    told = {key: result.get(key) for key in ("metrics", "verdict", "warnings", "trained_epochs")}
     fields = {
         "fine_tuned_model": name,
         "trained_tokens": result["trained_tokens"],
         "step": result["steps"],
         "task": result["task"],
-        "result": {**job.result, **told, "report": report_artefact(job.id)},
+        "result": {**job.result, **told, "report": report_artefact(job.id), "state": state},
     }
     return Published(models, checkpoints, [file], events, fields)
 
@@ -81,6 +85,8 @@ def unpublish(artefacts: Artefacts, job_id: str, published: Published) -> None:
     for file in published.files:
         artefacts.delete(file.artefact)
     artefacts.delete_folder(report_artefact(job_id))
+    artefacts.delete_folder(state_artefact(job_id))
+    artefacts.delete_folder(parts_artefact(job_id))
 
 
 def _measured(evaluation: dict[str, Any], step: int, metrics: list[dict[str, Any]]) -> dict[str, float]:
@@ -100,13 +106,25 @@ def _measured(evaluation: dict[str, Any], step: int, metrics: list[dict[str, Any
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _put_report(artefacts: Artefacts, place: Workplace) -> None:
-    run, folder = place.run, place.path / "report"
+def put_report(artefacts: Artefacts, place: Workplace, run: RunDir) -> None:
+    """Keep what a run of this job proved, without our paths. Raises `StorageError`."""
+    folder = place.path / "report"
     with durable.atomic_folder(folder) as temporary:
         for path in (run.report_json, run.report_html, run.card):
             if path.is_file():
                 durable.write_text(temporary / path.name, place.named(path.read_text(encoding="utf-8")))
+        if run.answers_jsonl.is_file():  # it holds no path
+            durable_files.link_or_copy(run.answers_jsonl, temporary / run.answers_jsonl.name)
     artefacts.put_folder(report_artefact(place.job.id), folder)
+
+
+def _put_state(artefacts: Artefacts, place: Workplace) -> bool:
+    """Whether the run can be trained further from its last checkpoint."""
+    folder = place.path / "state"
+    if not gather_state(place.run, folder):
+        return False
+    artefacts.put_folder(state_artefact(place.job.id), folder)
+    return True
 
 
 def _put_result_file(artefacts: Artefacts, job: Job, data: bytes, now: int) -> StoredFile:

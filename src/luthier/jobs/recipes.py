@@ -13,9 +13,11 @@ from luthier.core.rundir import RunDir
 from luthier.jobs.records import Job, StoredFile
 
 ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".tab", ".psv", ".parquet", ".conll", ".bio", ".iob", ".txt",
-           ".md")  # fmt: skip
+           ".md", ".html", ".htm", ".yaml", ".yml", ".rst")  # fmt: skip
 """Endings of a file's name that say what is in it; no other part of a client's name becomes part of a path."""
 _SMALLEST_BATCH = 2
+_FILES = (*SOURCES, "knowledge")
+"""Keys of `data` that name stored files; a decision also searches in knowledge."""
 
 
 def is_file_id(value: Any) -> bool:
@@ -25,7 +27,7 @@ def is_file_id(value: Any) -> bool:
 
 def file_ids(recipe: Mapping[str, Any]) -> list[str]:
     """The stored files that a recipe's data are made of, each once."""
-    found = [item for name in SOURCES for item in _items(_data(recipe).get(name)) if is_file_id(item)]
+    found = [item for name in _FILES for item in _items(_data(recipe).get(name)) if is_file_id(item)]
     return list(dict.fromkeys(found))
 
 
@@ -56,11 +58,16 @@ def with_paths(recipe: Mapping[str, Any], paths: Mapping[str, Path]) -> dict[str
         raise RecipeError("a template cannot be given.", param="data.template", code="template_refused")
     if isinstance((recipe.get("evaluate") or {}).get("forgetting"), dict):
         raise RecipeError("anchors cannot be given.", param="evaluate.forgetting", code="anchors_refused")
-    return {**recipe, "data": {**data, **{name: settle(data[name]) for name in SOURCES if name in data}}}
+    return {**recipe, "data": {**data, **{name: settle(data[name]) for name in _FILES if name in data}}}
 
 
 def worker_recipe(
-    job: Job, paths: Mapping[str, Path], base: str, out: Path, smaller: Mapping[str, Any]
+    job: Job,
+    paths: Mapping[str, Path],
+    base: str,
+    out: Path,
+    smaller: Mapping[str, Any],
+    track: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the worker runs.
 
@@ -68,9 +75,12 @@ def worker_recipe(
         base: catalogue name or folder of the base model.
         out: a folder for what the recipe may write beside its run.
         smaller: values by dotted key that replace the recipe's own, since memory ran out.
+        track: where the operator has every job mirrored; beside what the job's own recipe asks for.
     """
     values = with_paths(job.recipe, paths)
     values = {**values, "model": base, "out": str(out), "train": {"seed": job.seed, **values.get("train", {})}}
+    if track or values.get("track"):
+        values["track"] = {**(values.get("track") or {}), **(track or {})}
     for key, value in smaller.items():
         set_key(values, key, value)
     return values
@@ -82,14 +92,19 @@ def method_kind(recipe: Mapping[str, Any]) -> str:
     return str(method.get("kind", "full") if isinstance(method, dict) else method)
 
 
-def chosen(settled: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's hyperparameters, from a recipe without `auto`."""
+def chosen(settled: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """OpenAI's hyperparameters, from a recipe without `auto`; by dotted key every value that was `auto`, and why."""
     train = settled["train"]
-    return {
+    found: dict[str, Any] = {
         "n_epochs": train["epochs"],
         "batch_size": train["batch_size"] * train["accumulate"],
         "learning_rate_multiplier": train["learning_rate_multiplier"],
     }
+    for key in reasons:
+        group, _, name = key.partition(".")
+        value = settled.get(group)
+        found[key] = value.get(name) if name and isinstance(value, Mapping) else value
+    return {**found, "reasons": dict(reasons)} if reasons else found
 
 
 def smaller_steps(run: RunDir, read: Callable[[Path], dict[str, Any]]) -> dict[str, Any] | None:

@@ -7,6 +7,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+JobKind = Literal["openai", "recipe", "search", "decision"]
+TRAININGS: tuple[JobKind, ...] = ("openai", "recipe")
+"""Kinds of jobs that are one training, however it was asked for."""
 Role = Literal["admin", "write", "read"]
 """read: GET only; write: all of its project; admin: also keys and projects."""
 Wanted = Literal["cancel", "pause"]
@@ -89,27 +92,28 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One fine-tuning job, however it was asked for.
+    """One job: a training, a search over trainings, or a decision between approaches.
 
     Attributes:
-        kind: ``openai`` (POST /v1/fine_tuning/jobs) or ``recipe`` (POST /luthier/v1/jobs).
+        kind: ``openai`` (POST /v1/fine_tuning/jobs), ``recipe`` (POST /luthier/v1/jobs), ``search``
+            (POST /luthier/v1/searches) or ``decision`` (POST /luthier/v1/decisions).
         model: as the client named it; `base_model`: the catalogue name under it; `parent`: the tuned model whose
             training goes on, or None.
-        recipe: what the worker runs, a Recipe's values; files are ``file-...`` ids, which the supervisor turns
-            into paths.
+        recipe: what the worker runs, a Recipe's values (of a search with ``{search: ...}`` in them, of a decision
+            what `deciding_request` says); files are ``file-...`` ids, which the supervisor turns into paths.
         chosen: hyperparameters that "auto" became, once it runs.
         fence: rises with each claim; a write with a lower one is refused.
         owner: who holds it, and on which `device`, while it runs.
         attempts: releases without progress in a row.
         wanted: what a person asked of the running job.
         version: rises with each change of the row.
-        result: anything the wire has no word for (metrics, report artefact, warnings).
+        result: anything the wire has no word for (metrics, report artefact, warnings, what it goes on from).
         key_id: the key that asked for it.
     """
 
     id: str
     project_id: str
-    kind: Literal["openai", "recipe"]
+    kind: JobKind
     status: JobStatus
     model: str
     base_model: str

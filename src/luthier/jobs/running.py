@@ -16,8 +16,9 @@ from luthier.core.errors import LuthierError, StorageError
 from luthier.jobs.children import Child, oom_kills
 from luthier.jobs.errors import StaleClaim, Unavailable
 from luthier.jobs.patience import Patience
+from luthier.jobs.progress import Progress
 from luthier.jobs.queue import Queue
-from luthier.jobs.records import Claim, Wanted
+from luthier.jobs.records import TRAININGS, Claim, Wanted
 from luthier.jobs.telling import Telling
 from luthier.jobs.worker_wire import ENDINGS, MAX_LINE, STOPPED, from_line, to_line
 from luthier.jobs.workplace import Workplace
@@ -64,7 +65,7 @@ class RunningJob:
         self.hung: float | None = None
         self.peak_bytes = 0
         self.needed_bytes = 0
-        self.telling = Telling(place.named)
+        self.telling = Telling(place.named) if place.job.kind in TRAININGS else Progress(place.named)
         self._free_bytes = free_bytes
         self._descriptor = descriptor
         self._first_step = max(place.run.steps(), default=0)
@@ -202,6 +203,8 @@ class RunningJob:
         elif kind in ("judging", "saving", "finished", "result", "error"):
             self._phase = "other"
         if kind == "checkpoint" and int(data["step"]) > self._first_step and not data.get("again"):
+            self.progressed = True
+        if kind == "progress" and not data.get("again"):
             self.progressed = True
         if kind == "size":
             self.needed_bytes = int(CHECKPOINTS_OF_ROOM * data["checkpoint_bytes"])

@@ -14,29 +14,39 @@ from luthier.core import clock as real_clock
 from luthier.jobs.database import Database
 from luthier.jobs.job_rows import JobChanges
 from luthier.jobs.leases import Leases
+from luthier.jobs.store_curves import CurveStore
+from luthier.jobs.store_datasets import DatasetStore
 from luthier.jobs.store_endpoints import EndpointStore
+from luthier.jobs.store_exports import ExportStore
 from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
 from luthier.jobs.store_keys import KeyStore, ProjectStore
 from luthier.jobs.store_models import ModelStore, PermissionStore
 from luthier.jobs.store_searches import SearchStore
+from luthier.jobs.store_sessions import SessionStore
+from luthier.jobs.store_traffic import TrafficStore
 from luthier.jobs.store_uploads import UploadStore
 
 
 class Store:
-    """Projects, keys, files, uploads, jobs, models, endpoints, permissions and searches."""
+    """Projects, keys and sessions, files, uploads, jobs, models, endpoints, permissions and searches."""
 
     def __init__(self, database: Database, clock: ModuleType) -> None:
         self.database = database
         self.changes = JobChanges(database, clock)
         self.leases = Leases(clock, exclusive=database.exclusive)
         self.projects = ProjectStore(database, clock)
-        self.keys = KeyStore(database, clock)
+        self.sessions = SessionStore(database, clock)
+        self.keys = KeyStore(database, clock, self.sessions.key_revoked)
         self.files = FileStore(database)
+        self.datasets = DatasetStore(database)
         self.uploads = UploadStore(database, clock)
         self.jobs = JobStore(self.changes)
+        self.curves = CurveStore(self.changes)
         self.models = ModelStore(database)
         self.endpoints = EndpointStore(database)
+        self.exports = ExportStore(database)
+        self.traffic = TrafficStore(database)
         self.permissions = PermissionStore(database, clock)
         self.searches = SearchStore(database, clock)
 

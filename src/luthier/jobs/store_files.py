@@ -11,7 +11,7 @@ from luthier.jobs.errors import Conflict
 from luthier.jobs.reading import Order, one, page, reader, start_of, values_of
 from luthier.jobs.records import TERMINAL, Page, StoredFile
 from luthier.jobs.room import check_room, used_by
-from luthier.jobs.tables import files, jobs
+from luthier.jobs.tables import dataset_versions, files, jobs
 
 _columns, _file = reader(files, StoredFile)
 
@@ -62,11 +62,19 @@ class FileStore:
         needed = sql.select(jobs.c.id).where(
             jobs.c.project_id == project,
             jobs.c.status.not_in(TERMINAL),
-            _uses(sql.literal(id)),
+            uses(sql.literal(id)),
         )
         with self._database.write() as connection:
             file = _file(one(connection, sql.select(*_columns).where(*mine).with_for_update(), "file", id))
             job = connection.execute(needed.limit(1)).first()
+            holding = sql.select(dataset_versions.c.dataset_id).where(_holds(sql.literal(id)))
+            holder = connection.execute(holding.limit(1)).first()
+            if holder is not None:
+                raise Conflict(
+                    f"the file {id} is a version of the data set {holder[0]}.",
+                    remedy="Delete the data set.",
+                    code="file_in_use",
+                )
             if job is not None:
                 raise Conflict(
                     f"the file {id} is needed by the job {job[0]}.",
@@ -86,14 +94,20 @@ class FileStore:
         needed = sql.exists().where(
             jobs.c.project_id == files.c.project_id,
             jobs.c.status.not_in(TERMINAL),
-            _uses(files.c.id),
+            uses(files.c.id),
         )
-        query = sql.select(*_columns).where(files.c.expires_at <= now, ~needed).order_by(files.c.number)
+        held = sql.exists().where(_holds(files.c.id))
+        query = sql.select(*_columns).where(files.c.expires_at <= now, ~needed, ~held).order_by(files.c.number)
         with self._database.read() as connection:
             return [_file(row) for row in connection.execute(query)]
 
 
-def _uses(file_id: sql.ColumnElement[str]) -> sql.ColumnElement[bool]:
+def _holds(file_id: sql.ColumnElement[str]) -> sql.ColumnElement[bool]:
+    """Whether a version of a data set is made of this file."""
+    return sql.or_(dataset_versions.c.file_id == file_id, dataset_versions.c.test_file_id == file_id)
+
+
+def uses(file_id: sql.ColumnElement[str]) -> sql.ColumnElement[bool]:
     """Whether a job names this file: as OpenAI's fields do, or anywhere in its recipe (tests, further parts)."""
     recipe = sql.type_coerce(jobs.c.recipe, sql.Text)
     return sql.or_(jobs.c.training_file == file_id, jobs.c.validation_file == file_id, recipe.contains(file_id))

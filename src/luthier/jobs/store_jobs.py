@@ -11,7 +11,7 @@ from luthier.jobs.errors import Conflict, LimitReached
 from luthier.jobs.job_rows import JobChanges, Transaction, job_columns, job_of, read_job, settable
 from luthier.jobs.limits import Limits
 from luthier.jobs.reading import Order, missing, one, page, reader, start_of, values_of
-from luthier.jobs.records import TERMINAL, Job, JobCheckpoint, JobEvent, JobStatus, NewEvent, Page
+from luthier.jobs.records import TERMINAL, Job, JobCheckpoint, JobEvent, JobKind, JobStatus, NewEvent, Page
 from luthier.jobs.tables import checkpoints, events, job_metadata, jobs, projects
 
 _event_columns, _event = reader(events, JobEvent)
@@ -91,16 +91,21 @@ class JobStore:
         limit: int = 20,
         metadata: Mapping[str, str] | None = None,
         order: Order = "desc",
+        kinds: Sequence[JobKind] | None = None,
     ) -> Page[Job]:
-        """The jobs of a project that have every pair of `metadata`; ``{}`` asks for those that have none at all."""
+        """The jobs of a project, of these kinds, that have every pair of `metadata`; ``{}`` asks for those that have
+        none at all."""
         query = sql.select(*job_columns).where(jobs.c.project_id == project)
+        if kinds is not None:
+            query = query.where(jobs.c.kind.in_(kinds))
         if metadata is not None and not metadata:
             query = query.where(~sql.exists().where(job_metadata.c.job_id == jobs.c.id))
         for name, value in (metadata or {}).items():
             pair = (job_metadata.c.name == name, job_metadata.c.value == value)
             query = query.where(sql.exists().where(job_metadata.c.job_id == jobs.c.id, *pair))
         with self._database.read() as connection:
-            named = (jobs.c.project_id == project, jobs.c.id == after)
+            named = [jobs.c.project_id == project, jobs.c.id == after]
+            named += [] if kinds is None else [jobs.c.kind.in_(kinds)]
             start = start_of(connection, jobs.c.number, named, after, "fine-tuning job")
             return page(connection, query, job_of, number=jobs.c.number, start=start, limit=limit, order=order)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -78,11 +78,12 @@ class _Known:
 
 
 class KeyStore:
-    """Keys of projects."""
+    """Keys of projects. `revoked` is called with the id of each key that is ended."""
 
-    def __init__(self, database: Database, clock: ModuleType) -> None:
+    def __init__(self, database: Database, clock: ModuleType, revoked: Callable[[str], None]) -> None:
         self._database = database
         self._clock = clock
+        self._revoked = revoked
         self._known: dict[str, _Known] = {}
 
     def create(self, project: str, name: str, role: Role, expires_at: int | None = None) -> tuple[Key, str]:
@@ -165,6 +166,7 @@ class KeyStore:
                 key = _key(one(connection, sql.select(*_key_columns).where(*mine), "key", key_id))
                 digest = connection.execute(sql.select(keys.c.digest).where(*mine)).scalar_one()
             self._known.pop(digest, None)
+            self._revoked(key_id)
         return key
 
 

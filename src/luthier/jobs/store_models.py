@@ -37,6 +37,14 @@ class ModelStore:
         with self._database.read() as connection:
             return [_model(row) for row in connection.execute(query)]
 
+    def descendants(self, project: str, name: str, limit: int = 100) -> Sequence[dict[str, object]]:
+        """The project's newest jobs that go on from a model: id, status, fine_tuned_model."""
+        names = ("id", "status", "fine_tuned_model")
+        query = sql.select(*(jobs.c[one] for one in names)).where(jobs.c.project_id == project, jobs.c.parent == name)
+        with self._database.read() as connection:
+            rows = connection.execute(query.order_by(jobs.c.number.desc()).limit(limit))
+            return [dict(zip(names, row, strict=True)) for row in rows]
+
     def delete(self, project: str, name: str) -> Model:
         """Forget a model and its permissions; Conflict while a job goes on from it, or an endpoint runs it."""
         mine = (models.c.name == name, models.c.project_id == project)

@@ -8,25 +8,26 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from luthier.core import clock, durable, durable_files
 from luthier.core.errors import LuthierError, StorageError
 from luthier.jobs.artefacts import Artefacts
+from luthier.jobs.assigning import Assigning
 from luthier.jobs.checking import Checking
 from luthier.jobs.children import Child, computing_environment
 from luthier.jobs.ending import DISK_FULL, LEAST_ROOM, Ending
 from luthier.jobs.errors import Conflict, NotFound, StaleClaim, Unavailable
+from luthier.jobs.ids import JOB_PREFIXES
 from luthier.jobs.patience import Patience
 from luthier.jobs.queue import Queue
-from luthier.jobs.recipes import worker_recipe
 from luthier.jobs.records import TERMINAL, Claim, Job, JobEvent, NewEvent
 from luthier.jobs.running import Lost, RunningJob
 from luthier.jobs.store import Store
 from luthier.jobs.worker_wire import Assignment
 from luthier.jobs.workplace import Workplace
-from luthier.models import catalogue
 
 logger = logging.getLogger("luthier.jobs")
 
@@ -42,6 +43,8 @@ class Supervisor:
         memory_bytes: most address space of a worker; 0: no limit.
         nice: how far the workers stand back, so that answers and polls go first.
         program: what Python runs as a worker.
+        assistants: folder of the operator's assistants, which decisions may ask.
+        track: where every training is mirrored; the key `track` of a recipe.
     """
 
     def __init__(
@@ -58,11 +61,13 @@ class Supervisor:
         memory_bytes: int = 0,
         nice: int = 10,
         program: Sequence[str] = ("-m", "luthier.jobs.worker"),
+        assistants: Path | None = None,
+        track: Mapping[str, Any] | None = None,
     ) -> None:
         self.store, self.queue, self.artefacts, self.work = store, queue, artefacts, work
         self.models, self.organisation, self.devices = models, organisation, tuple(devices)
         self.patience = patience or Patience()
-        self.memory_bytes, self.nice, self.program = memory_bytes, nice, tuple(program)
+        self.program = tuple(program)
         self._wake = threading.Event()
         self._ending = threading.Event()
         self._lock = threading.Lock()
@@ -72,6 +77,9 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._checking = Checking(store, artefacts, work, self.patience, self._wake.set)
         self._room_looked = clock.monotonic()
+        self._assigning = Assigning(
+            store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants, track
+        )
 
     def start(self) -> None:
         """Sweep up after a crash, and begin. Nobody may be writing artefacts yet."""
@@ -159,7 +167,7 @@ class Supervisor:
         """A worker for a claim; where there cannot be one, the job is over or is tried again."""
         place = Workplace(self.work, claim.job)
         try:
-            assignment = self._assignment(claim, place)
+            assignment = self._assigning.of(claim, place)
             started = NewEvent("started", "Fine-tuning job started")
             self.queue.record(claim, [started])
             running = self._spawn(claim, place, assignment)
@@ -180,35 +188,14 @@ class Supervisor:
         if self._ending.is_set():  # `stop` may have looked before this one was there
             running.shut_down()
 
-    def _assignment(self, claim: Claim, place: Workplace) -> Assignment:
-        job = claim.job
-        paths, digests = place.bring_files(self.artefacts, lambda name: self.store.files.get(job.project_id, name))
-        parent = None
-        if job.parent is not None:
-            parent = str(self.artefacts.folder(self.store.models.get(job.project_id, job.parent).artefact))
-        recipe = worker_recipe(job, paths, self._base(job.base_model), place.path, place.smaller())
-        return Assignment(
-            job.id, claim.fence, recipe, str(place.run.path), str(place.lock), str(place.scratch), digests, parent,
-            self.patience.save, memory_bytes=self.memory_bytes, nice=self.nice,
-        )  # fmt: skip
-
-    def _base(self, name: str) -> str:
-        """A base's catalogue name, or its folder among those that the operator installed."""
-        if any(entry.name == name for entry in catalogue.entries()) or self.models is None:
-            return name
-        found = (
-            next((path for path in self.models.iterdir() if path.name == name), None) if self.models.is_dir() else None
-        )
-        return name if found is None else str(found)
-
     def _spawn(self, claim: Claim, place: Workplace, assignment: Assignment) -> RunningJob:
         reading, writing = os.pipe()
         try:
-            cache = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk")}
+            own = {"LUTHIER_CACHE": str(self.work / "cache" / "trunk"), **self._assigning.secrets(claim.job)}
             with durable_files.open_log(place.log) as log:
                 child = Child.spawn(
                     [*self.program, str(os.getpid()), str(writing)],
-                    computing_environment(claim.device, **cache), stderr=log, descriptors=[writing],
+                    computing_environment(claim.device, **own), stderr=log, descriptors=[writing],
                 )  # fmt: skip
         except BaseException:
             os.close(reading)
@@ -285,7 +272,7 @@ class Supervisor:
         durable_files.sweep_tree(self.work)
         self.artefacts.sweep()
         for path in self.work.iterdir():
-            if path.name.startswith("ftjob-"):
+            if path.name.startswith(JOB_PREFIXES):
                 self._remove_if_over(path.name)
 
     def _remove_if_over(self, job_id: str) -> None:

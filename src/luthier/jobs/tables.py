@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import sqlalchemy as sql
 from sqlalchemy import Column, Index, MetaData, Table, UniqueConstraint
 
-from luthier.jobs.column_types import Integer, Json, Text
+from luthier.jobs.column_types import Integer, Text
+from luthier.jobs.columns import integer, json, number, reference, text
 
 metadata = MetaData(
     naming_convention={
@@ -19,58 +18,37 @@ metadata = MetaData(
 )
 
 
-def _number() -> Column[Any]:
-    # Only a column called INTEGER counts by itself in SQLite.
-    return Column("number", sql.BigInteger().with_variant(sql.Integer, "sqlite"), primary_key=True, autoincrement=True)
-
-
-def _text(name: str, *, optional: bool = False, unique: bool = False) -> Column[Any]:
-    return Column(name, Text, nullable=optional, unique=unique)
-
-
-def _integer(name: str, *, optional: bool = False) -> Column[Any]:
-    return Column(name, Integer, nullable=optional)
-
-
-def _json(name: str, *, optional: bool = False) -> Column[Any]:
-    return Column(name, Json, nullable=optional)
-
-
-def _reference(name: str, target: str) -> Column[Any]:
-    return Column(name, Text, sql.ForeignKey(target), nullable=False)
-
-
-projects = Table("projects", metadata, _number(), _text("id", unique=True), _text("name"), _integer("created_at"))
+projects = Table("projects", metadata, number(), text("id", unique=True), text("name"), integer("created_at"))
 
 keys = Table(
     "keys",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("name"),
-    _text("role"),
-    _text("digest", unique=True),
-    _integer("created_at"),
-    _integer("expires_at", optional=True),
-    _integer("revoked_at", optional=True),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("name"),
+    text("role"),
+    text("digest", unique=True),
+    integer("created_at"),
+    integer("expires_at", optional=True),
+    integer("revoked_at", optional=True),
 )
 
 files = Table(
     "files",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("filename"),
-    _text("purpose"),
-    _integer("bytes"),
-    _text("sha256"),
-    _text("artefact"),
-    _integer("created_at"),
-    _integer("expires_at", optional=True),
-    _text("status"),
-    _text("status_details", optional=True),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("filename"),
+    text("purpose"),
+    integer("bytes"),
+    text("sha256"),
+    text("artefact"),
+    integer("created_at"),
+    integer("expires_at", optional=True),
+    text("status"),
+    text("status_details", optional=True),
     Index(None, "project_id", "number"),
     Index(None, "expires_at"),
 )
@@ -78,18 +56,18 @@ files = Table(
 uploads = Table(
     "uploads",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("filename"),
-    _text("purpose"),
-    _integer("bytes"),
-    _text("mime_type"),
-    _text("status"),
-    _integer("created_at"),
-    _integer("expires_at"),
-    _text("file_id", optional=True),
-    _integer("file_seconds", optional=True),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("filename"),
+    text("purpose"),
+    integer("bytes"),
+    text("mime_type"),
+    text("status"),
+    integer("created_at"),
+    integer("expires_at"),
+    text("file_id", optional=True),
+    integer("file_seconds", optional=True),
     Index(None, "project_id", "status"),
     Index(None, "status", "expires_at"),
 )
@@ -97,63 +75,63 @@ uploads = Table(
 parts = Table(
     "parts",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("upload_id", "uploads.id"),
-    _integer("bytes"),
-    _text("sha256"),
-    _text("artefact"),
-    _integer("created_at"),
+    number(),
+    text("id", unique=True),
+    reference("upload_id", "uploads.id"),
+    integer("bytes"),
+    text("sha256"),
+    text("artefact"),
+    integer("created_at"),
     Index(None, "upload_id"),
 )
 
 jobs = Table(
     "jobs",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("key_id", optional=True),
-    _text("kind"),
-    _text("status"),
-    _text("model"),
-    _text("base_model"),
-    _text("task"),
-    _text("training_file"),
-    _integer("created_at"),
-    _integer("seed"),
-    _json("recipe"),
-    _text("parent", optional=True),
-    _text("validation_file", optional=True),
-    _text("suffix", optional=True),
-    _json("method"),
-    _json("metadata"),
-    _json("integrations"),
-    _json("chosen"),
-    _integer("priority"),
-    _integer("started_at", optional=True),
-    _integer("finished_at", optional=True),
-    _integer("estimated_finish", optional=True),
-    _integer("trained_tokens", optional=True),
-    _text("fine_tuned_model", optional=True),
-    _json("result_files"),
-    _json("error", optional=True),
-    _integer("step"),
-    _integer("total_steps", optional=True),
-    _integer("fence"),
-    _text("owner", optional=True),
-    _text("device", optional=True),
-    _integer("attempts"),
-    _text("wanted", optional=True),
-    _integer("version"),
-    _json("result"),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("key_id", optional=True),
+    text("kind"),
+    text("status"),
+    text("model"),
+    text("base_model"),
+    text("task"),
+    text("training_file"),
+    integer("created_at"),
+    integer("seed"),
+    json("recipe"),
+    text("parent", optional=True),
+    text("validation_file", optional=True),
+    text("suffix", optional=True),
+    json("method"),
+    json("metadata"),
+    json("integrations"),
+    json("chosen"),
+    integer("priority"),
+    integer("started_at", optional=True),
+    integer("finished_at", optional=True),
+    integer("estimated_finish", optional=True),
+    integer("trained_tokens", optional=True),
+    text("fine_tuned_model", optional=True),
+    json("result_files"),
+    json("error", optional=True),
+    integer("step"),
+    integer("total_steps", optional=True),
+    integer("fence"),
+    text("owner", optional=True),
+    text("device", optional=True),
+    integer("attempts"),
+    text("wanted", optional=True),
+    integer("version"),
+    json("result"),
     # The rest is the store's own and in no record.
-    _text("idempotency", optional=True),
+    text("idempotency", optional=True),
     Column("validated", sql.Boolean, nullable=False),
-    _integer("beats"),
-    _integer("claimed_step"),
-    _integer("losses"),
-    _integer("last_event"),
+    integer("beats"),
+    integer("claimed_step"),
+    integer("losses"),
+    integer("last_event"),
     UniqueConstraint("project_id", "idempotency"),
     Index(None, "project_id", "number"),
     Index(None, "status", "priority", "number"),
@@ -164,7 +142,7 @@ job_metadata = Table(
     metadata,
     Column("job_id", Text, sql.ForeignKey("jobs.id"), primary_key=True),
     Column("name", Text, primary_key=True),
-    _text("value"),
+    text("value"),
     Index(None, "name", "value"),
 )
 
@@ -173,79 +151,156 @@ events = Table(
     metadata,
     Column("job_id", Text, sql.ForeignKey("jobs.id"), primary_key=True),
     Column("seq", Integer, primary_key=True, autoincrement=False),
-    _text("id", unique=True),
-    _text("key"),
-    _integer("created_at"),
-    _text("level"),
-    _text("type"),
-    _text("message"),
-    _json("data"),
+    text("id", unique=True),
+    text("key"),
+    integer("created_at"),
+    text("level"),
+    text("type"),
+    text("message"),
+    json("data"),
     UniqueConstraint("job_id", "key"),
 )
 
 checkpoints = Table(
     "checkpoints",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("job_id", "jobs.id"),
-    _integer("step"),
-    _text("model"),
-    _json("metrics"),
-    _integer("created_at"),
+    number(),
+    text("id", unique=True),
+    reference("job_id", "jobs.id"),
+    integer("step"),
+    text("model"),
+    json("metrics"),
+    integer("created_at"),
     UniqueConstraint("job_id", "step"),
 )
 
 models = Table(
     "models",
     metadata,
-    _number(),
-    _text("name", unique=True),
-    _reference("project_id", "projects.id"),
-    _reference("job_id", "jobs.id"),
-    _text("base_model"),
-    _text("task"),
-    _text("method"),
-    _text("artefact"),
-    _integer("created_at"),
-    _integer("step", optional=True),
+    number(),
+    text("name", unique=True),
+    reference("project_id", "projects.id"),
+    reference("job_id", "jobs.id"),
+    text("base_model"),
+    text("task"),
+    text("method"),
+    text("artefact"),
+    integer("created_at"),
+    integer("step", optional=True),
     Index(None, "project_id", "number"),
 )
 
 endpoints = Table(
     "endpoints",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("name"),
-    _text("model"),
-    _text("state"),
-    _integer("idle_seconds"),
-    _integer("created_at"),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("name"),
+    text("model"),
+    text("state"),
+    integer("idle_seconds"),
+    integer("created_at"),
     UniqueConstraint("project_id", "name"),
 )
 
 permissions = Table(
     "permissions",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("checkpoint"),
-    _integer("created_at"),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("checkpoint"),
+    integer("created_at"),
     UniqueConstraint("project_id", "checkpoint"),
     Index(None, "checkpoint"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    reference("key_id", "keys.id"),
+    text("digest", unique=True),
+    integer("created_at"),
+    integer("expires_at"),
+    Index(None, "key_id"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("name"),
+    integer("latest"),
+    integer("created_at"),
+    UniqueConstraint("project_id", "name"),
+    Index(None, "project_id", "number"),
+)
+
+dataset_versions = Table(
+    "dataset_versions",
+    metadata,
+    number(),
+    reference("dataset_id", "datasets.id"),
+    integer("version"),
+    text("file_id"),
+    text("test_file_id", optional=True),
+    text("format"),
+    text("task"),
+    integer("rows"),
+    integer("bytes"),
+    text("sha256"),
+    json("columns"),
+    json("origin"),
+    integer("created_at"),
+    UniqueConstraint("dataset_id", "version"),
+    Index(None, "file_id"),
+    Index(None, "test_file_id"),
+)
+
+exports = Table(
+    "exports",
+    metadata,
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("model"),
+    json("options"),
+    text("status"),
+    text("filename"),
+    integer("bytes"),
+    json("error", optional=True),
+    integer("created_at"),
+    integer("finished_at", optional=True),
+    Index(None, "project_id", "model", "number"),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("endpoint_id", Text, primary_key=True),
+    Column("start", Integer, primary_key=True, autoincrement=False),
+    integer("requests"),
+    integer("errors"),
+    integer("prompt_tokens"),
+    integer("completion_tokens"),
+    json("latencies"),
+    Index(None, "start"),
 )
 
 searches = Table(
     "searches",
     metadata,
-    _number(),
-    _text("id", unique=True),
-    _reference("project_id", "projects.id"),
-    _text("name"),
-    _integer("created_at"),
+    number(),
+    text("id", unique=True),
+    reference("project_id", "projects.id"),
+    text("name"),
+    integer("created_at"),
     Index(None, "project_id", "number"),
 )
 
@@ -254,5 +309,5 @@ search_entries = Table(
     metadata,
     Column("search_id", Text, sql.ForeignKey("searches.id"), primary_key=True),
     Column("seq", Integer, primary_key=True, autoincrement=False),
-    _json("entries"),
+    json("entries"),
 )

@@ -37,6 +37,11 @@ def report_artefact(job_id: str) -> str:
     return f"reports/{job_id}"
 
 
+def parts_artefact(job_id: str) -> str:
+    """Where what a search or a decision found is kept."""
+    return f"found/{job_id}"
+
+
 def result_file_id(job_id: str) -> str:
     """The id of the file with a job's step metrics."""
     return "file-" + job_id.partition("-")[2]

@@ -74,7 +74,7 @@ class Wire:
 
 
 def main(argv: list[str], run_job: RunJob | None = None) -> NoReturn:
-    """Do the job that stdin assigns, by `run_job` (None: `pipeline.run_job`, which brings torch), and end."""
+    """Do the job that stdin assigns, by `run_job` (None: `work.run_job`, which brings torch), and end."""
     status = _main(argv, run_job)
     sys.stderr.flush()
     os._exit(status)  # Python's own way out aborts when a thread waits in a read
@@ -104,7 +104,7 @@ def _main(argv: list[str], run_job: RunJob | None) -> int:
 
 def _work(assignment: Assignment, wire: Wire, run_job: RunJob | None) -> int:
     try:
-        wire.send({"kind": "result", **(run_job or _pipeline())(assignment, wire.tell)})
+        wire.send({"kind": "result", **(run_job or _work_of_all_kinds())(assignment, wire.tell)})
     except Interrupted:
         wire.send({"kind": "stopped"})
         return STOPPED
@@ -114,8 +114,8 @@ def _work(assignment: Assignment, wire: Wire, run_job: RunJob | None) -> int:
     return 0
 
 
-def _pipeline() -> RunJob:
-    from luthier.jobs.pipeline import run_job
+def _work_of_all_kinds() -> RunJob:
+    from luthier.jobs.work import run_job
 
     return run_job
 

@@ -24,12 +24,14 @@ class Assignment:
     """One job for one worker.
 
     Attributes:
+        kind: of the job: openai or recipe (a training), search, decision.
         fence: of the claim; a worker of a lower one that is still at the run folder is ended first.
-        recipe: a Recipe's values, with paths of files.
+        recipe: a Recipe's values, with paths of files; of a decision what `deciding_request` says.
         run: the run's folder; where it holds a run already, that goes on.
         lock: the file that the worker locks, so that a run has one worker.
         files: sha256 by path of what is learned from.
         parent: folder of the tuned model whose training goes on.
+        state: folder of the finished run (`run_state`) that is trained further, from its last checkpoint.
         scratch: a folder for what only this job needs.
         memory_bytes: most address space of the worker; 0: no limit.
         nice: how far the worker stands back, so that answers and polls go first.
@@ -47,6 +49,8 @@ class Assignment:
     epoch_models: int = 3
     memory_bytes: int = 0
     nice: int = 10
+    state: str | None = None
+    kind: str = "recipe"
 
     def to_line(self) -> bytes:
         """The assignment as one line."""

@@ -3,101 +3,38 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Encoding
-from tokenizers import Tokenizer as Backend
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from luthier.core.errors import ModelError
+from luthier.models.chat_tokens import UNKNOWN_LENGTH, ChatTokens
 from luthier.models.quiet import quiet
 
 _VOCABULARIES = ("tokenizer.json", "vocab.json")
-_UNKNOWN_LENGTH = 1 << 20
-"""transformers' own word for an unknown length is 10**30."""
 
 
-class HuggingChatTokenizer:
-    """Texts in which special tokens are written out, to ids; the tokens come from the Rust backend.
+class HuggingChatTokenizer(ChatTokens):
+    """A transformers tokenizer as `ChatTokens`.
 
-    `hugging` is the transformers tokenizer that it wraps (for exports); its state is not used for
-    encoding. Masks go by position everywhere, so no padding token is needed: `pad_id` is then `eos_id`.
+    `hugging` is what it wraps (for exports); its state is not used for encoding.
     """
 
     def __init__(self, hugging: PreTrainedTokenizerBase, config: Any) -> None:
         self.hugging = hugging
         self._config = config
-        self._backend = Backend.from_str(_exact_offsets(hugging.backend_tokenizer.to_str()))
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self._special = {str(name): str(token) for name, token in hugging.special_tokens_map.items()}
-        self._bos_id = _bos_id(self._backend)
         positions = getattr(config.get_text_config(), "max_position_embeddings", None)  # state space models: none
-        self._max_length = min(int(hugging.model_max_length), int(positions or _UNKNOWN_LENGTH))
-        identity = json.dumps([self._backend.to_str(), self._special, self.eos_id], sort_keys=True)
-        self._fingerprint = hashlib.sha256(identity.encode()).hexdigest()
-
-    @property
-    def fingerprint(self) -> str:
-        """The sha256 of the serialised tokenizer and of its special tokens, without the chat template."""
-        return self._fingerprint
-
-    @property
-    def max_length(self) -> int:
-        """The context of the base model, in tokens."""
-        return self._max_length
-
-    @property
-    def chat_template(self) -> str | None:
-        """The Jinja source that the base came with; of several named ones, the default."""
-        template = self.hugging.chat_template
+        template = hugging.chat_template
         found = template.get("default") if isinstance(template, dict) else template
-        return None if found is None else str(found)
-
-    @property
-    def special_tokens(self) -> dict[str, str]:
-        """bos_token, eos_token and others, as templates name them."""
-        return dict(self._special)
-
-    @property
-    def bos_id(self) -> int | None:
-        """What this tokenizer puts before plain text; None where it puts nothing."""
-        return self._bos_id
-
-    @property
-    def eos_id(self) -> int:
-        """The token that ends a text."""
-        return int(self.hugging.eos_token_id)
-
-    @property
-    def pad_id(self) -> int:
-        """The id that fills a batch's rows."""
-        return self.eos_id if self.hugging.pad_token_id is None else int(self.hugging.pad_token_id)
-
-    def pieces(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """(ids, character offsets) of a text as it stands; nothing is added."""
-        return _pieces(self._backend.encode(text, add_special_tokens=False))
-
-    def pieces_batch(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """`pieces` of many texts."""
-        return [_pieces(encoding) for encoding in self._backend.encode_batch(list(texts), add_special_tokens=False)]
-
-    def token_id(self, token: str) -> int | None:
-        """The id of exactly this token."""
-        found = self._backend.token_to_id(token)
-        return None if found is None else int(found)
-
-    def tokens(self, ids: Sequence[int]) -> list[str]:
-        """The tokens as the vocabulary spells them; an id outside of it is shown as a number."""
-        return [self._backend.id_to_token(index) or f"<{index}>" for index in ids]
-
-    def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
-        """The text that the ids spell."""
-        return self._backend.decode(list(ids), skip_special_tokens=skip_special)
+        super().__init__(
+            hugging.backend_tokenizer.to_str(),
+            special={str(name): str(token) for name, token in hugging.special_tokens_map.items()},
+            eos_id=int(hugging.eos_token_id),
+            pad_id=None if hugging.pad_token_id is None else int(hugging.pad_token_id),
+            template=None if found is None else str(found),
+            max_length=min(int(hugging.model_max_length), int(positions or UNKNOWN_LENGTH)),
+        )
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer with its chat template, as transformers writes it."""
@@ -161,26 +98,3 @@ def load_chat_tokenizer(path: Path) -> HuggingChatTokenizer:
 
 def _error(path: Path, message: str, remedy: str, code: str) -> ModelError:
     return ModelError(message, where=str(path), remedy=remedy, code=code, param="model")
-
-
-def _pieces(encoding: Encoding) -> tuple[list[int], list[tuple[int, int]]]:
-    return encoding.ids, encoding.offsets
-
-
-def _exact_offsets(serialised: str) -> str:
-    """Byte-level tokenizers may leave the blank before a word out of the token's characters (Llama 3 does), and
-    then nobody can see that a token reaches across the border of an answer."""
-    settings = json.loads(serialised)
-    waiting = [settings["post_processor"]]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if "trim_offsets" in part:
-                part["trim_offsets"] = False
-            waiting.extend(part.get("processors", ()))
-    return json.dumps(settings, ensure_ascii=False)
-
-
-def _bos_id(backend: Backend) -> int | None:
-    plain, whole = backend.encode("a", add_special_tokens=False).ids, backend.encode("a").ids
-    return None if whole[:1] == plain[:1] else int(whole[0])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from luthier.core.errors import ModelError
 from luthier.core.recipe import LANGUAGE_TASKS, FreezeSpec, Method
+from luthier.core.rundir import BEST_JSON
 from luthier.models import methods
 from luthier.models.base_source import BaseSource, from_folder, read_json, refuse_code
 from luthier.models.build import build
@@ -27,9 +28,11 @@ from luthier.models.weights_header import check_weights
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder with luthier.json: `path` itself, or its ``model/`` when it is a run."""
+    """The folder with luthier.json: `path` itself, its ``model/`` when it is a run, or the best model so far when it is
+    an automatic run."""
     path = Path(path)
-    for folder in (path, path / "model"):
+    best = [path / str(read_json(path / BEST_JSON).get("model"))] if (path / BEST_JSON).is_file() else []
+    for folder in (path, path / "model", *best):
         if (folder / SETTINGS_JSON).is_file():
             return folder
     raise ModelError(

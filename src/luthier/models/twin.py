@@ -1,11 +1,12 @@
-"""A second model over the tensors of the first: what stays frozen is there once, however many train beside it."""
+"""Several models over one base in memory: what stays frozen is there once, however many train beside it."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from luthier.models.task_model import TaskModel
 
@@ -31,3 +32,22 @@ def own_trained(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.clone()
+
+
+class Weights:
+    """The tensors that train in one model, apart from it: several trials take turns in the same modules."""
+
+    def __init__(self, model: nn.Module, tensors: Sequence[Tensor] | None = None) -> None:
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._tensors = [parameter.data for parameter in self._parameters] if tensors is None else list(tensors)
+        self._model = model
+
+    def copy(self) -> Weights:
+        """The same values in other memory."""
+        return Weights(self._model, [tensor.clone() for tensor in self._tensors])
+
+    def install(self) -> None:
+        """Make the model compute with these and train them, without a copy; gradients of others are forgotten."""
+        for parameter, tensor in zip(self._parameters, self._tensors, strict=True):
+            parameter.data = tensor
+            parameter.grad = None

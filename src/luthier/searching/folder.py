@@ -33,8 +33,12 @@ class SearchFolder:
     def create(cls, out: str | Path, name: str, values: dict[str, Any], settings: SearchSettings) -> SearchFolder:
         """A new folder `out/<time>-<name>`, which knows from now on what it was asked."""
         folder = cls(RunDir.create(out, name).path)
-        durable.write_text(folder.request, _text(values, settings))
+        folder.begin(values, settings)
         return folder
+
+    def begin(self, values: dict[str, Any], settings: SearchSettings) -> None:
+        """Write down what this search is asked."""
+        durable.write_text(self.request, _text(values, settings))
 
     @classmethod
     def open(cls, path: str | Path) -> SearchFolder:

@@ -14,7 +14,9 @@ from luthier.core.errors import RecipeError
 from luthier.core.events import Listener, ignore
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.rundir import RunDir
+from luthier.data.prepare import Prepared
 from luthier.evaluate.scorers import scorer_for
+from luthier.proof import calibration
 from luthier.train.shared import Shared
 from luthier.train.trial import Trial
 
@@ -49,7 +51,7 @@ class Workbench:
 
     `recipe` is any of the trials' (without ``{search: ...}``): its data are read here, once. Trials may differ in
     everything, and share what their settings have in common. Raises `DataError`, `ModelError`, and `RecipeError`
-    (`no_validation_rows`) where nothing is held out to compare trials on.
+    (`no_held_out_rows`) where nothing is held out to compare trials on.
 
     Attributes:
         metric: name of the validation metric.
@@ -68,7 +70,7 @@ class Workbench:
             raise RecipeError(
                 "nothing is held out, and trials are compared on validation rows.",
                 remedy="Set data.validation to a share, for example 0.1, or to a file.",
-                code="no_validation_rows",
+                code="no_held_out_rows",
                 param="data.validation",
             )
         if prepared.task in LANGUAGE_TASKS:
@@ -81,6 +83,10 @@ class Workbench:
     def shared_seconds(self) -> float:
         """Seconds so far for what trials share: reading, tokens, the base, frozen activations, gates."""
         return self._shared.seconds
+
+    def prepared(self, recipe: Recipe) -> Prepared:
+        """The rows of `recipe`, as its trials have them."""
+        return self._shared.prepared(absolute(recipe))
 
     def open(self, recipe: Recipe, folder: Path) -> TrialRun:
         """The trial that trains `recipe` in `folder`, an ordinary run folder: a new one, or one begun before with the
@@ -139,6 +145,15 @@ class TrialRun:
             progress.stopped_early and progress.epoch <= epochs,
             history,
         )
+
+    def forward_seconds(self) -> float:
+        """Seconds that one row takes through the model without a gradient; after the first `advance` or `export`."""
+        return self._trial.forward_seconds()
+
+    def export(self, folder: Path) -> None:
+        """Write the model of the best state so far into `folder`, calibrated, as a run's ``model/``."""
+        self._trial.export(folder, calibration)
+        self._bench._trained(self._trial)
 
     def rest(self) -> None:
         """Give the trial's memory back: it will not be trained further, or later from its checkpoint."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from luthier.core import clock
 from luthier.core.errors import LuthierError
 from luthier.server import health, metrics, openapi
 from luthier.server.auth import Authenticator, require, routes_of
@@ -20,7 +21,33 @@ from luthier.server.errors import ApiError, from_http, from_luthier, from_valida
 from luthier.server.exchange import exchange_of
 from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
-from luthier.server.luthier_api import check, endpoints, jobs, keys, predict, reports
+from luthier.server.luthier_api import (
+    answers,
+    catalogue,
+    check,
+    compare,
+    curves,
+    dataset_checks,
+    dataset_fixes,
+    dataset_tokens,
+    datasets,
+    decisions,
+    endpoint_traffic,
+    endpoints,
+    examples,
+    exports,
+    extend,
+    forecasts,
+    jobs,
+    keys,
+    lineage,
+    predict,
+    recipes,
+    reports,
+    searches,
+    session,
+    system,
+)
 from luthier.server.metrics import Metrics
 from luthier.server.openai import (
     chat,
@@ -54,19 +81,42 @@ ROUTERS = (
     responses.router,
     graders.router,
     jobs.router,
+    curves.router,
+    answers.router,
+    compare.router,
+    recipes.router,
+    forecasts.router,
+    extend.router,
+    searches.router,
+    decisions.router,
     reports.router,
     check.router,
     predict.router,
     endpoints.router,
     keys.router,
+    session.router,
+    system.router,
+    examples.router,
+    datasets.router,
+    dataset_checks.router,
+    dataset_tokens.router,
+    dataset_fixes.router,
+    catalogue.router,
+    lineage.router,
+    forecasts.router,
+    exports.router,
+    endpoint_traffic.router,
 )
 """Everything that is served. A router needs no word about keys: the app asks for one."""
 
 STORE_THREADS = 8
 
 
-def create_app(settings: ServerSettings, *, state: AppState | None = None) -> FastAPI:
-    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked."""
+def create_app(
+    settings: ServerSettings, *, state: AppState | None = None, others: Sequence[APIRouter] = ()
+) -> FastAPI:
+    """The app on `state` (`parts.opened` gives one). Without, it can be described, but not asked. `others` are served
+    too, after the API's own: the pages, which stand above this room."""
     counters = Metrics()
     app = FastAPI(
         title="Luthier",
@@ -80,7 +130,8 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.state.settings = settings
     app.state.luthier = state
     app.state.metrics = counters
-    app.state.authenticator = Authenticator(lambda: app.state.luthier.store.keys)
+    app.state.began = clock.monotonic()
+    app.state.authenticator = Authenticator(lambda: app.state.luthier.store)
     app.add_middleware(
         Gate,
         settings=settings,
@@ -91,7 +142,7 @@ def create_app(settings: ServerSettings, *, state: AppState | None = None) -> Fa
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(LuthierError, _luthier_error)
-    for router in ROUTERS:
+    for router in (*ROUTERS, *others):
         app.include_router(router)
     app.state.templates = {route.endpoint: path for route, path, _ in routes_of(app)}
     document: dict[str, Any] = {}

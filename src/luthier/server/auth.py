@@ -14,12 +14,13 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from luthier.jobs.records import Identity
-from luthier.server import store_call
+from luthier.server import cookies, store_call
 from luthier.server.errors import ApiError
 from luthier.server.exchange import exchange_of
 
 if TYPE_CHECKING:
-    from luthier.jobs.store_keys import KeyStore
+    from luthier.jobs.store import Store
+    from luthier.server.exchange import Exchange
 
 _SECRET = re.compile(r"lu-[A-Za-z0-9_-]{40,100}")
 READING = frozenset({"GET", "HEAD"})
@@ -34,17 +35,34 @@ def open_to_all(endpoint: Endpoint) -> Endpoint:
 
 
 class Authenticator:
-    """Finds the identity of a key; one that the store remembers costs no thread and no question."""
+    """Finds the identity of a key or a session; one that the store remembers costs no thread and no question."""
 
-    def __init__(self, keys: Callable[[], KeyStore]) -> None:
-        self._keys = keys
+    def __init__(self, store: Callable[[], Store]) -> None:
+        self._store = store
+
+    async def admit(self, exchange: Exchange) -> None:
+        """Write into the exchange who asks, and why they may not. A cookie counts where there is no key."""
+        authorization = exchange.text(b"authorization")
+        if authorization is not None or b"cookie" not in exchange.headers:
+            exchange.identity = await self.identify(authorization)
+            exchange.refusal = refusal(exchange.identity, exchange.method)
+            return
+        token = cookies.token_of(exchange.headers)
+        if token is not None:
+            sessions = self._store().sessions
+            exchange.identity = sessions.recall(token) or await store_call.run(sessions.authenticate, token)
+        exchange.refusal = refusal(exchange.identity, exchange.method)
+        if exchange.identity is not None and token is not None:
+            exchange.token = token
+            if exchange.method not in READING:
+                exchange.refusal = cookies.check_csrf(token, exchange.headers) or exchange.refusal
 
     async def identify(self, authorization: str | None) -> Identity | None:
         """Who a header ``Authorization: Bearer lu-...`` speaks for."""
         scheme, _, secret = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not _SECRET.fullmatch(secret):
             return None
-        keys = self._keys()
+        keys = self._store().keys
         return keys.recall(secret) or await store_call.run(keys.authenticate, secret)
 
 
@@ -63,9 +81,14 @@ def refusal(identity: Identity | None, method: str) -> ApiError | None:
     return None
 
 
+def is_open(endpoint: Any) -> bool:
+    """Whether a route's function is marked `open_to_all`."""
+    return bool(getattr(endpoint, "open_to_all", False))
+
+
 async def require(request: Request) -> None:
     """The app's dependency on every route: turn away who may not call it."""
-    if getattr(request.scope["endpoint"], "open_to_all", False):
+    if is_open(request.scope["endpoint"]):
         return
     refused = exchange_of(request.scope).refusal
     if refused is not None:
@@ -101,4 +124,4 @@ def routes_of(app: FastAPI) -> Iterator[tuple[RouteContext, str, str]]:
 
 def open_to_all_paths(app: FastAPI) -> set[tuple[str, str]]:
     """(path, method) of the routes that need no key."""
-    return {(path, method) for route, path, method in routes_of(app) if getattr(route.endpoint, "open_to_all", False)}
+    return {(path, method) for route, path, method in routes_of(app) if is_open(route.endpoint)}

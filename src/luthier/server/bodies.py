@@ -14,12 +14,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from luthier.core import clock
 from luthier.server import strict_json
+from luthier.server.auth import is_open
 from luthier.server.errors import ApiError
 from luthier.server.exchange import Exchange
 from luthier.server.settings import ServerSettings
 
 FORM_BYTES = 2**20
 """What a form may hold beside its file."""
+OPEN_BYTES = 4096
+"""Of a body that is read of somebody without a key."""
 _LINGER_SECONDS = 2.0
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
@@ -49,10 +52,14 @@ class BodyReader:
             return await self._receive()  # its empty end where there is no body, then only that the client leaves
         if self._limit:
             return await self._piece()
-        if self._exchange.refusal is not None:
+        endpoint = self._scope.get("endpoint")
+        everybody = is_open(endpoint)
+        if self._exchange.refusal is not None and not everybody:
             raise self._exchange.refusal
-        files = getattr(self._scope.get("endpoint"), "takes_files", False)
+        files = getattr(endpoint, "takes_files", False)
         self._limit = self._settings.max_file_bytes + FORM_BYTES if files else self._settings.max_json_bytes
+        if everybody:
+            self._limit = OPEN_BYTES
         self._check_length()
         self._check_type(files)
         return await (self._piece() if files else self._json())

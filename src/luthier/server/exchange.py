@@ -22,6 +22,7 @@ class Exchange:
     Attributes:
         headers: by lower-case name; of a name that came twice, the last.
         refusal: why the caller may call no route but those that are open to all; None: it may.
+        token: of the session whose cookie speaks for the caller; None where a key does.
         extra: headers that the answer gets beside those of every answer.
         body_over: the body was read to its end, or there is none.
         status: of the answer, once it has begun; 0 before.
@@ -33,6 +34,7 @@ class Exchange:
     began: float = field(default_factory=clock.monotonic)
     identity: Identity | None = None
     refusal: ApiError | None = None
+    token: str | None = None
     extra: list[tuple[bytes, bytes]] = field(default_factory=list)
     body_over: bool = True
     status: int = 0

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from luthier.core import clock
 from luthier.core.errors import LuthierError
 from luthier.server import hosts
-from luthier.server.auth import Authenticator, refusal
+from luthier.server.auth import Authenticator
 from luthier.server.bodies import BodyReader, finish_unread
 from luthier.server.errors import ApiError, from_luthier
 from luthier.server.exchange import Exchange, begin
@@ -24,6 +24,7 @@ from luthier.server.limits import RateLimiter
 from luthier.server.logs import frames_of
 from luthier.server.metrics import Metrics
 from luthier.server.settings import ServerSettings
+from luthier.server.traffic import CALL, Call, Traffic
 
 log = logging.getLogger("luthier.server")
 _CLIENT_LEFT = 499
@@ -57,6 +58,8 @@ class Gate:
             return  # a WebSocket: not answered, which closes it
         exchange = begin(scope)
         answer = _Answer(exchange, receive, send)
+        call = Call()
+        CALL.set(call)
         try:
             await self._admit(scope, exchange)
             await self._app(scope, BodyReader(scope, receive, exchange, self._settings), answer)
@@ -73,7 +76,7 @@ class Gate:
             sorry = f"The server had an internal error. Its log has more under {exchange.id}."
             await self._fail(scope, answer, ApiError(500, sorry))
         finally:
-            self._record(scope, exchange)
+            self._record(scope, exchange, call)
 
     async def _admit(self, scope: Scope, exchange: Exchange) -> None:
         hosts.check_host(exchange.text(b"host"), self._names)
@@ -82,8 +85,7 @@ class Gate:
             raise ApiError(415, "Bodies must come uncompressed.", code="unsupported_content_encoding")
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             raise ApiError(400, "The address holds the character U+0000.", code="invalid_text")
-        exchange.identity = await self._authenticator.identify(exchange.text(b"authorization"))
-        exchange.refusal = refusal(exchange.identity, exchange.method)
+        await self._authenticator.admit(exchange)
         name = exchange.identity.key_id if exchange.identity else str((scope.get("client") or ("",))[0])
         exchange.extra.extend(self._limiter.take(name))
 
@@ -92,11 +94,14 @@ class Gate:
             raise ConnectionAbortedError("an answer that had begun could not be finished")
         await error.response()(scope, answer.receive, answer)
 
-    def _record(self, scope: Scope, exchange: Exchange) -> None:
+    def _record(self, scope: Scope, exchange: Exchange, call: Call) -> None:
         seconds = clock.monotonic() - exchange.began
         route = template_of(scope)
         status = exchange.status or _CLIENT_LEFT
         self._metrics.observe(exchange.method, route, status, seconds)
+        if call.endpoint_id is not None:
+            failed = status >= 400 and status != _CLIENT_LEFT
+            Traffic.of(scope["app"].state.luthier).record(call, seconds, failed=failed)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "request",

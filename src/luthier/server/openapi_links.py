@@ -10,13 +10,22 @@ _FIRST = "$response.body#/data/0/id"
 _PERMISSIONS = "/v1/fine_tuning/checkpoints/{checkpoint}/permissions"
 _JOB = "/v1/fine_tuning/jobs/{job_id}"
 _RECIPE_JOB = "/luthier/v1/jobs/{job_id}"
+_SEARCH = "/luthier/v1/searches/{search_id}"
+_DECISION = "/luthier/v1/decisions/{decision_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
 _ENDPOINT = "/luthier/v1/endpoints/{endpoint_id}"
 
 _OF_FILE = ("GET /v1/files/{file_id}", "GET /v1/files/{file_id}/content", "DELETE /v1/files/{file_id}")
 _OF_JOB = (
     f"GET {_JOB}", f"GET {_JOB}/events", f"GET {_JOB}/checkpoints", f"POST {_JOB}/cancel", f"POST {_JOB}/pause",
-    f"POST {_JOB}/resume", f"GET {_RECIPE_JOB}",
+    f"POST {_JOB}/resume", f"GET {_RECIPE_JOB}", f"GET {_RECIPE_JOB}/metrics", f"GET {_RECIPE_JOB}/samples",
+)  # fmt: skip
+_OF_SEARCH = (
+    f"GET {_SEARCH}", f"GET {_SEARCH}/trials", f"POST {_SEARCH}/pause", f"POST {_SEARCH}/resume",
+    f"POST {_SEARCH}/cancel",
+)  # fmt: skip
+_OF_DECISION = (
+    f"GET {_DECISION}", f"POST {_DECISION}/pause", f"POST {_DECISION}/resume", f"POST {_DECISION}/cancel",
 )  # fmt: skip
 _OF_REPORT = (f"GET {_RECIPE_JOB}/report.json", f"GET {_RECIPE_JOB}/report.html")
 _OF_UPLOAD = (f"POST {_UPLOAD}/parts", f"POST {_UPLOAD}/cancel")
@@ -24,6 +33,10 @@ _OF_PART = (f"POST {_UPLOAD}/complete", *_OF_UPLOAD)
 _OF_ENDPOINT = (
     f"GET {_ENDPOINT}", f"POST {_ENDPOINT}/start", f"POST {_ENDPOINT}/stop", f"DELETE {_ENDPOINT}",
 )  # fmt: skip
+_DATASET = "/luthier/v1/datasets/{dataset_id}"
+_VERSION = f"{_DATASET}/versions/{{version}}"
+_OF_DATASET = (f"GET {_DATASET}", f"GET {_DATASET}/versions", f"DELETE {_DATASET}")
+_OF_VERSION = (f"GET {_VERSION}", f"GET {_VERSION}/rows")
 _OF_MODEL = ("GET /v1/models/{model}", "DELETE /v1/models/{model}")
 
 PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -36,6 +49,10 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("POST /v1/fine_tuning/jobs", "job_id", _ID, _OF_JOB),
     ("POST /luthier/v1/jobs", "job_id", _ID, _OF_JOB),
     ("GET /v1/fine_tuning/jobs", "job_id", _FIRST, _OF_JOB),
+    ("POST /luthier/v1/searches", "search_id", _ID, _OF_SEARCH),
+    ("GET /luthier/v1/searches", "search_id", _FIRST, _OF_SEARCH[:2]),
+    ("POST /luthier/v1/decisions", "decision_id", _ID, _OF_DECISION),
+    ("GET /luthier/v1/decisions", "decision_id", _FIRST, _OF_DECISION[:1]),
     (f"GET {_RECIPE_JOB}", "job_id", _ID, _OF_REPORT),
     ("GET /v1/models", "model", _FIRST, _OF_MODEL[:1]),
     (f"GET {_JOB}", "model", "$response.body#/fine_tuned_model", _OF_MODEL[:1]),
@@ -43,6 +60,10 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (f"GET {_JOB}/checkpoints", "checkpoint", "$response.body#/data/0/fine_tuned_model_checkpoint",
      (f"GET {_PERMISSIONS}", f"POST {_PERMISSIONS}")),
     (f"POST {_PERMISSIONS}", "permission_id", _FIRST, (f"DELETE {_PERMISSIONS}/{{permission_id}}",)),
+    ("POST /luthier/v1/datasets", "dataset_id", _ID, _OF_DATASET),
+    ("GET /luthier/v1/datasets", "dataset_id", _FIRST, _OF_DATASET[:2]),
+    (f"GET {_DATASET}/versions", "version", "$response.body#/data/0/version", _OF_VERSION),
+    (f"DELETE {_DATASET}", "dataset_id", _ID, _OF_DATASET[:1]),
     ("POST /luthier/v1/keys", "key_id", _ID, ("DELETE /luthier/v1/keys/{key_id}",)),
     ("POST /luthier/v1/endpoints", "endpoint_id", _ID, _OF_ENDPOINT),
     ("GET /luthier/v1/endpoints", "endpoint_id", _FIRST, _OF_ENDPOINT[:1]),
@@ -78,6 +99,8 @@ def _links() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for source, parameter, where, targets in PARAMETERS:
         for target in targets:
             parameters = {parameter: where}
+            if "{dataset_id}" in target and parameter != "dataset_id":
+                parameters["dataset_id"] = "$request.path.dataset_id"
             if "{checkpoint}" in target and parameter != "checkpoint":
                 parameters["checkpoint"] = "$request.path.checkpoint"
             fields = bodies.pop((source, target), None)

@@ -76,6 +76,8 @@ async def opened(settings: ServerSettings, store: Store) -> AsyncIterator[AppSta
             models=settings.home / "models",
             organisation=settings.organisation,
             devices=places.devices,
+            track=settings.track,
+            assistants=settings.assistants,
         )
         engine = EngineClient(settings.home / "engine.sock", settings.engine)
         state = AppState(settings, store, queue, artefacts, engine, supervisor)

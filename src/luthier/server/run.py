@@ -10,10 +10,11 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import FrameType
 
 import uvicorn
+from fastapi import APIRouter
 
 from luthier.core.errors import UsageError
 from luthier.jobs.store import Store
@@ -52,18 +53,31 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(settings: ServerSettings, store: Store, listener: socket.socket, ready: Callable[[], None]) -> None:
-    """Answer on `listener` until SIGTERM, SIGINT or SIGHUP; `ready` is called when the first request can come."""
+def serve(
+    settings: ServerSettings,
+    store: Store,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    others: Sequence[APIRouter] = (),
+) -> None:
+    """Answer on `listener` until SIGTERM, SIGINT or SIGHUP; `ready` is called when the first request can come.
+    `others` are served beside the API: the pages."""
     with logs.to_stderr(settings.log_format, settings.log_level):
-        asyncio.run(_serve(settings, store, listener, ready))
+        asyncio.run(_serve(settings, store, listener, ready, others))
 
 
-async def _serve(settings: ServerSettings, store: Store, listener: socket.socket, ready: Callable[[], None]) -> None:
+async def _serve(
+    settings: ServerSettings,
+    store: Store,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    others: Sequence[APIRouter],
+) -> None:
     with _signals() as wanted:
         async with parts.opened(settings, store) as state:
             server = Server(
                 uvicorn.Config(
-                    create_app(settings, state=state),
+                    create_app(settings, state=state, others=others),
                     loop="asyncio",
                     http=protocol_for(settings),
                     ws="none",

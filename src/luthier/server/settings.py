@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from luthier.core.answering import EngineOptions
 from luthier.core.errors import UsageError
+from luthier.core.recipe_track import TrackSpec
 
 PREFIX = "LUTHIER_"
 """Before a setting's name in the environment: LUTHIER_PORT, LUTHIER_DATABASE, ..."""
@@ -29,6 +32,9 @@ class ServerSettings(BaseModel):
         assistants: folder of assistants' YAML files, each a model ``assistant:<name>``.
         allowed_hosts: names that a request's Host header may have, beside those of this machine's loopback.
         organisation: the third part of a tuned model's name (ft:base:organisation:...).
+        track_mlflow, track_experiment: an MLflow server that every job is mirrored to, and the experiment there.
+        data_folders: folders of this machine that data sets may be made of, by their path.
+        allow_data_urls: fetch data sets from http(s) addresses that clients name, never of this network.
         workers: jobs that run at once; "devices" is one for each device.
         max_queued_jobs, max_queued_jobs_per_key: jobs of one project, and of one key of it, that are not over.
         requests_per_second, request_burst: what one key may ask; the bucket holds `request_burst` requests.
@@ -36,6 +42,7 @@ class ServerSettings(BaseModel):
         body_bytes_per_second: a body that comes slower, after `body_grace_seconds`, is refused.
         stall_seconds: how long a client may leave an answer unread.
         engine_*: the fields of `core.answering.EngineOptions`.
+        session_seconds: how long a login of the pages lasts.
         stream_seconds: how long one stream of events may last; who follows longer asks again.
     """
 
@@ -53,11 +60,16 @@ class ServerSettings(BaseModel):
     log_format: Literal["plain", "json"] = "plain"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    track_mlflow: str | None = None
+    track_experiment: str = Field("luthier", min_length=1, max_length=250)
+
     max_file_bytes: int = Field(8 * GIB, ge=1)
     max_project_bytes: int = Field(64 * GIB, ge=1)
     max_queued_jobs: int = Field(200, ge=1)
     max_queued_jobs_per_key: int = Field(200, ge=1)
     max_json_bytes: int = Field(10 * 2**20, ge=1024)
+    data_folders: tuple[Path, ...] = ()
+    allow_data_urls: bool = False
     max_connections: int = Field(8192, ge=8)
     requests_per_second: float = Field(2000.0, gt=0)
     request_burst: int = Field(4000, ge=1)
@@ -77,6 +89,7 @@ class ServerSettings(BaseModel):
     body_bytes_per_second: float = Field(1024.0, gt=0)
     stall_seconds: float = Field(30.0, gt=0)
     stream_seconds: float = Field(86_400.0, gt=0)
+    session_seconds: int = Field(7 * 86_400, ge=60, le=366 * 86_400)
     keep_alive_seconds: int = Field(75, ge=1)
     shutdown_seconds: int = Field(10, ge=1)
 
@@ -100,6 +113,22 @@ class ServerSettings(BaseModel):
         names = value.split(",") if isinstance(value, str) else value
         return tuple(name.strip().lower() for name in names if name.strip())
 
+    @field_validator("track_mlflow")
+    @classmethod
+    def _address_of_mlflow(cls, value: str | None) -> str | None:
+        return TrackSpec(mlflow=value).mlflow
+
+    @property
+    def track(self) -> dict[str, Any]:
+        """Where every job is mirrored, as the key `track` of a recipe; empty: nowhere."""
+        return {"mlflow": self.track_mlflow, "experiment": self.track_experiment} if self.track_mlflow else {}
+
+    @field_validator("data_folders", mode="before")
+    @classmethod
+    def _folders(cls, value: Any) -> Any:
+        names = value.split(os.pathsep) if isinstance(value, str) else value
+        return tuple(Path(name).expanduser().resolve() for name in names if str(name))
+
     @property
     def database_url(self) -> str:
         """Where the store is."""
@@ -109,6 +138,11 @@ class ServerSettings(BaseModel):
     def artefact_place(self) -> str:
         """Where the artefacts are."""
         return self.artefacts or str(self.home / "artefacts")
+
+    @property
+    def artefacts_are_here(self) -> bool:
+        """Whether the artefacts are in a folder of this machine."""
+        return "://" not in self.artefact_place
 
     @property
     def engine(self) -> EngineOptions:
@@ -155,8 +189,9 @@ def from_sources(given: Mapping[str, Any], environment: Mapping[str, str]) -> Se
         name = str(first["loc"][0])
         from_option = given.get(name) is not None
         source = f"--{name.replace('_', '-')}" if from_option else PREFIX + name.upper()
+        shown = re.sub(r"//[^/@]*@", "//***@", repr(values.get(name)))  # no password of a URL
         raise UsageError(
-            f"{source} cannot be {values.get(name)!r}: {first['msg']}.",
+            f"{source} cannot be {shown}: {first['msg']}.",
             remedy="See luthier serve --help.",
             code="invalid_setting",
             param=name,

@@ -45,3 +45,15 @@ def check_max_length(recipe: Recipe, limit: int, base: str) -> None:
             remedy=f"Set it to {limit} or less.",
             param="train.max_length",
         )
+
+
+def refuse_pairs(recipe: Recipe, task: str) -> None:
+    """Raise `RecipeError` where a task without a head is asked to fit one, or to learn from pairs of labels."""
+    for key, asked in (("train.contrastive", recipe.train.contrastive), ("head.fit", recipe.head.fit == "closed")):
+        if asked:
+            raise RecipeError(
+                f"{key} is for models with a new head, and {task} trains a model that writes.",
+                remedy="Leave it out.",
+                code="no_new_head",
+                param=key,
+            )

@@ -7,27 +7,42 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.text import TextEncoder
 from luthier.models.base_source import BaseSource
 from luthier.models.build import choose_pooling
 from luthier.train.choices import Choices, check_max_length
+from luthier.train.contrastive import ROWS_PER_STEP
 
 # Peak rates that reach the best validation score untouched on the data sets of docs/log.md.
 _RATES = {
     "full": 1e-4, "lora": 1e-3, "adapter": 1e-3, "bitfit": 1e-3, "ia3": 5e-3, "prefix": 5e-3, "head": 5e-3,
 }  # fmt: skip
 _WIDTH = 384
-_TARGET_STEPS = {"full": 300, "lora": 400, "adapter": 400, "bitfit": 500, "ia3": 600, "prefix": 600, "head": 1500}
-_MOST_EPOCHS = {"full": 12, "lora": 15, "adapter": 15, "bitfit": 20, "ia3": 20, "prefix": 20, "head": 60}
-_LEAST_EPOCHS = {"head": 10}
 HEAD_RATE = 2e-3
 
 
 def default_model(task: str) -> str:
     """The embedded base that `model: auto` means."""
     return "luthier-nano" if task in LANGUAGE_TASKS else "minilm"
+
+
+def plan_steps(recipe: Recipe, rows: int, *, closed: bool = False) -> tuple[int, int, int]:
+    """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts.
+
+    Args:
+        rows: training rows. closed: whether the head is fitted in one go.
+    """
+    kind, spec = recipe.method.kind, recipe.train
+    size = ROWS_PER_STEP if spec.contrastive is not None else run_defaults.batch_size(rows, writes=False)
+    batch = size if spec.batch_size == "auto" else spec.batch_size
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    if spec.contrastive is not None:
+        steps *= spec.contrastive.passes
+    epochs = run_defaults.epochs(kind, steps, writes=False)
+    return size, steps, 1 if closed and kind == "head" else epochs
 
 
 def resolve(
@@ -46,10 +61,12 @@ def resolve(
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
     spec = recipe.train
-    small = 8 if rows < 200 else 16 if rows < 2000 else 32
-    batch = choose("train.batch_size", spec.batch_size, small, f"{rows:,} training rows")
-    steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = min(_MOST_EPOCHS[kind], max(_LEAST_EPOCHS.get(kind, 3), math.ceil(_TARGET_STEPS[kind] / steps)))
+    pairs = spec.contrastive
+    fit, why = ("steps", "the head learns with the rest") if pairs is None else ("closed", "pairs teach the encoder")
+    closed = choose("head.fit", recipe.head.fit, fit, why) == "closed"
+    size, steps, epochs = plan_steps(recipe, rows, closed=closed)
+    why = "a step learns all pairs of its rows" if pairs is not None else f"{rows:,} training rows"
+    choose("train.batch_size", spec.batch_size, size, why)
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_RATES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}") if kind == "full" else _RATES[kind]
     why = {
@@ -84,6 +101,8 @@ def resolve(
     choose("evaluate.baselines", recipe.evaluate.baselines, ["majority", "tfidf", "frozen"], "what a model must beat")
     pooling = choose_pooling(source, task)
     fits = "a sentence encoder, which was trained with it" if pooling != "stock" else "the architecture's own head"
+    if closed and pooling == "stock" and task != "extract":
+        pooling, fits = "mean", "a closed fit needs a head of one linear layer"
     choose("head.pooling", recipe.head.pooling, pooling, fits)
     choose("head.dropout", recipe.head.dropout, 0.1, "the usual value for a classification head")
     return choose.settled()

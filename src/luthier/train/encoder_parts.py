@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from luthier.models.base_source import BaseSource
 from luthier.models.build import build
 from luthier.models.task_model import TaskModel
 from luthier.models.tokenizer import Tokenizer, load_tokenizer
+from luthier.train.closed_head import ClosedHead, check_closed, head_of
+from luthier.train.contrastive import ContrastiveRunner, check_contrastive
 from luthier.train.defaults import resolve
 from luthier.train.forward import Forward
 from luthier.train.journal import Journal
@@ -27,6 +30,7 @@ from luthier.train.preflight import MAX_TOKENS, probe
 from luthier.train.remedies.distance import FeatureDistance, base_beside
 from luthier.train.remedies.path import start_of
 from luthier.train.remedies.pull import pull_of
+from luthier.train.remedies.replay import Mixed
 from luthier.train.remedies.settings import check_remedies, keeps_start, remedies_identity
 from luthier.train.settle import settle
 from luthier.train.shared import Shared, shared_rows
@@ -47,14 +51,18 @@ def assemble(
     listener: Journal,
     from_scratch: bool,
     shared: Shared,
+    *,
     probed: bool,
+    lean: bool,
 ) -> Parts:
-    """Tokens, model, task and validator of a recipe; without `probed` there is no `Parts.before`."""
+    """Tokens, model, task and validator of a recipe; without `probed` there is no `Parts.before`. With `lean`, a
+    trial's, they may be those of another trial, whose model takes up one trial's weights after another."""
     tokenizer = shared.once(("tokenizer", source.path), lambda: load_tokenizer(source.path))
     check_remedies(recipe, prepared.task)
+    check_contrastive(recipe, prepared.task, prepared.several_labels)
+    check_closed(recipe, prepared.task)
     learned = shared_rows(recipe, prepared, source.name, shared)
-    rows = ("rows", learned, tokenizer)
-    lengths = shared.once((*rows, "lengths"), lambda: token_lengths(learned, tokenizer))
+    lengths = shared.once(("rows", learned, tokenizer, "lengths"), lambda: token_lengths(learned, tokenizer))
     reserved = recipe.method.tokens if recipe.method.kind == "prefix" else 0
     config: Any = shared.once(
         ("config", source.path),
@@ -65,7 +73,28 @@ def assemble(
         encoder=tokenizer, reserved_positions=reserved,
     )  # fmt: skip
     warnings = settle(resolved, reasons, run, prepared, source, listener, shared)
-    recipe, spec = resolved, resolved.train
+
+    def build_parts() -> Parts:
+        return _build(resolved, prepared, source, scorer, tokenizer, learned, from_scratch, shared, probed)
+
+    key = (prepared.train, from_scratch)
+    parts = shared.parts(resolved, key, build_parts, probed=probed) if lean else build_parts()
+    return replace(parts, recipe=resolved, warnings=warnings)
+
+
+def _build(
+    recipe: Recipe,
+    prepared: Prepared,
+    source: BaseSource,
+    scorer: Scorer,
+    tokenizer: Tokenizer,
+    learned: Mixed,
+    from_scratch: bool,
+    shared: Shared,
+    probed: bool,
+) -> Parts:
+    """Everything that does not depend on how the weights move."""
+    spec = recipe.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
     length: int = spec.max_length
@@ -73,6 +102,7 @@ def assemble(
         ("coder", prepared.train),
         lambda: TargetCoder.fit(prepared.task, prepared.labels, prepared.several_labels, prepared.train),
     )
+    rows = ("rows", learned, tokenizer)
     table = shared.once(
         (*rows, length, spec.truncate),
         lambda: encode_samples(learned, tokenizer, coder, max_length=length, truncate=spec.truncate),
@@ -97,6 +127,13 @@ def assemble(
         beside.boundary = forward.boundary  # what is cached for one is good for both
         runner.distance = FeatureDistance(beside, spec.kl_to_base)
 
+    learner = runner
+    if recipe.head.fit == "closed":
+        head_of(model)
+        runner.closed = ClosedHead(coder, recipe.head.strength, recipe.head.class_weights)
+        if spec.contrastive is not None:
+            learner = ContrastiveRunner(runner, spec.contrastive, table)
+
     def save(folder: Path, extras: dict[str, Any]) -> None:
         known = {
             "max_length": spec.max_length,
@@ -110,16 +147,25 @@ def assemble(
         recipe,
         table,
         model,
-        runner,
-        None if held_out is None else Validator(runner, held_out, coder, scorer),
+        learner,
+        None if held_out is None else Validator(learner, held_out, coder, scorer),
         before,
         tokenizer,
         save,
         coder,
-        (recipe.head.model_dump(), coder.labels, *remedies_identity(spec), *learned.identity),
+        (*_head_identity(recipe), coder.labels, *remedies_identity(spec), *learned.identity),
         start=start_of(model) if keeps_start(recipe) else None,
-        warnings=warnings,
+        gated=runner,
     )
+
+
+def _head_identity(recipe: Recipe) -> tuple[Any, ...]:
+    """What of the head and of the pairs changes the weights; where those are at rest, as before there were any."""
+    found = recipe.head.model_dump(exclude={"fit", "strength"})
+    if recipe.head.fit != "closed":
+        return (found,)
+    pairs = recipe.train.contrastive
+    return (found, {"strength": recipe.head.strength, "contrastive": None if pairs is None else pairs.model_dump()})
 
 
 def _model(

@@ -7,17 +7,24 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from luthier.core import run_defaults
 from luthier.core.errors import RecipeError
 from luthier.core.recipe import Recipe
 from luthier.models.base_source import BaseSource
-from luthier.train.choices import Choices, check_max_length
+from luthier.train.choices import Choices, check_max_length, refuse_pairs
 
 _WIDTH = 512
 _FULL_RATE = 3e-4
 """Of full fine-tuning at width 512; it falls with the square root of the width."""
 _TIMES = {"full": 1.0, "lora": 10.0, "adapter": 5.0, "bitfit": 10.0, "ia3": 20.0, "prefix": 20.0, "head": 3.0}
-_TARGET_STEPS = 200
-_MOST_EPOCHS = 10
+
+
+def plan_steps(recipe: Recipe, rows: int) -> tuple[int, int, int]:
+    """(rows of a batch, steps of an epoch, epochs) where nobody chose them; a batch that was chosen counts."""
+    spec, size = recipe.train, run_defaults.batch_size(rows, writes=True)
+    batch = size if spec.batch_size == "auto" else spec.batch_size
+    steps = math.ceil(rows / (batch * spec.accumulate))
+    return size, steps, run_defaults.epochs(recipe.method.kind, steps, writes=True)
 
 
 def resolve(
@@ -29,11 +36,11 @@ def resolve(
     Without Regret", Schulman et al. 2025).
     """
     kind, rows, spec = recipe.method.kind, len(lengths), recipe.train
+    refuse_pairs(recipe, task)
     choose = Choices(recipe)
     choose("task", recipe.task, task, "recognised from the columns")
-    batch = choose("train.batch_size", spec.batch_size, 8 if rows < 1000 else 16, f"{rows:,} training rows")
-    steps = math.ceil(rows / (batch * spec.accumulate))
-    epochs = min(_MOST_EPOCHS, max(2, math.ceil(_TARGET_STEPS / steps)))
+    size, steps, epochs = plan_steps(recipe, rows)
+    choose("train.batch_size", spec.batch_size, size, f"{rows:,} training rows")
     choose("train.epochs", spec.epochs, epochs, f"{steps:,} steps per epoch; patience stops earlier")
     rate = float(f"{_FULL_RATE * _TIMES[kind] * math.sqrt(_WIDTH / hidden_size):.1e}")
     times = _TIMES[kind]
@@ -58,6 +65,7 @@ def resolve(
     choose("train.dropout", spec.dropout, 0.0, "generative bases are trained without")
     choose("train.shared_prefix", spec.shared_prefix, kind != "prefix", "used in the steps where it saves 5 % or more")
     choose("head.pooling", recipe.head.pooling, "stock", "the base's own output layer")
+    choose("head.fit", recipe.head.fit, "steps", "there is no new head")
     choose("head.dropout", recipe.head.dropout, 0.0, "there is no new head")
     choose("evaluate.baselines", recipe.evaluate.baselines, ["base"], "the model before tuning")
     return choose.settled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,11 +63,12 @@ def assemble(
     listener: Journal,
     from_scratch: bool,
     shared: Shared,
+    *,
     probed: bool,
-    sampled: bool,
+    lean: bool,
 ) -> Parts:
-    """Renderer, tokens, model and validator of a recipe; without `probed` there is no `Parts.before`, and without
-    `sampled` no answers are written at evaluations."""
+    """Renderer, tokens, model and validator of a recipe; without `probed` there is no `Parts.before`. With `lean`, a
+    trial's, they may be those of another trial, and no answers are written at evaluations."""
     tokenizer = shared.once(("tokenizer", source.path), lambda: load_chat_tokenizer(source.path))
     template = None
     if recipe.data.template is not None:
@@ -94,7 +96,32 @@ def assemble(
         context=tokenizer.max_length,
     )  # fmt: skip
     warnings = settle(resolved, reasons | gaps, run, prepared, source, listener, shared)
-    recipe, spec = resolved, resolved.train
+
+    def build_parts() -> Parts:
+        return _build(resolved, prepared, source, tokenizer, renderer, learned, from_scratch, shared, probed)
+
+    key = (prepared.train, from_scratch)
+    parts = shared.parts(resolved, key, build_parts, probed=probed) if lean else build_parts()
+    listener(Event("message", _seen(parts.table, parts.notes)))
+    if not lean:
+        assert isinstance(parts.model, CausalModel)
+        parts.on_evaluation = _sampler(resolved, run, prepared, parts.model, tokenizer, renderer, listener)
+    return replace(parts, recipe=resolved, warnings=warnings)
+
+
+def _build(
+    recipe: Recipe,
+    prepared: Prepared,
+    source: BaseSource,
+    tokenizer: HuggingChatTokenizer,
+    renderer: ChatRenderer | TextRenderer,
+    learned: Mixed,
+    from_scratch: bool,
+    shared: Shared,
+    probed: bool,
+) -> Parts:
+    """Everything that does not depend on how the weights move."""
+    spec = recipe.train
     assert isinstance(spec.max_length, int) and isinstance(spec.batch_size, int)
     torch.manual_seed(spec.seed)
     table = _table(prepared, "train", learned, renderer, recipe, shared)
@@ -110,7 +137,6 @@ def assemble(
         beside.boundary = forward.boundary  # what is cached for one is good for both
         runner.distance = AnswerDistance(beside, spec.kl_to_base)
     notes: dict[str, Any] = {"trained_tokens_share": trained_share(table), "way": forward.way}
-    listener(Event("message", _seen(table, forward, notes)))
 
     def gates(preflight: Preflight) -> None:
         rows = list(islice(iter(prepared.train), _LOOKED_AT))
@@ -135,10 +161,8 @@ def assemble(
         None,
         (renderer.fingerprint, *remedies_identity(spec), *learned.identity),
         gates,
-        _sampler(recipe, run, prepared, model, tokenizer, renderer, listener) if sampled else lambda step: None,
-        start_of(model) if keeps_start(recipe) else None,
-        warnings,
-        notes,
+        start=start_of(model) if keeps_start(recipe) else None,
+        notes=notes,
     )
 
 
@@ -163,10 +187,10 @@ def _fill_middle(
     return recipe, {}
 
 
-def _seen(table: TokenTable, forward: LanguageForward, notes: dict[str, Any]) -> str:
+def _seen(table: TokenTable, notes: dict[str, Any]) -> str:
     return (
         f"{len(table.ids):,} tokens in {len(table):,} rows, {notes['trained_tokens_share']:.0%} of them learned; "
-        f"computed as a {forward.way} without padding."
+        f"computed as a {notes['way']} without padding."
     )
 
 

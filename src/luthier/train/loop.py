@@ -14,7 +14,6 @@ from luthier.core.errors import Interrupted, TrainingError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import TrainSpec
 from luthier.core.rundir import RunDir
-from luthier.data.packing import plan_epoch
 from luthier.data.tokens import TokenTable
 from luthier.models.trainable import load_trainable_state, trainable_state
 from luthier.train.checkpoint import KEPT, Progress, save_checkpoint
@@ -61,7 +60,7 @@ class Loop:
         self.epochs = progress.planned_epochs = spec.epochs
         self.until = min(self.epochs, upkeep.until_epoch or self.epochs)
         self.rows_per_step = spec.batch_size * spec.accumulate
-        self.steps_per_epoch = math.ceil(len(table) / self.rows_per_step)
+        self.steps_per_epoch = runner.steps_per_epoch(table, self.rows_per_step)
         self.total_steps = self.steps_per_epoch * self.epochs
         self._good: State | None = None
         self._best: State | None = None
@@ -81,10 +80,7 @@ class Loop:
 
     def _epoch(self) -> None:
         progress = self.progress
-        plan = plan_epoch(
-            self.table.lengths, self.rows_per_step, seed=self.spec.seed, epoch=progress.epoch,
-            longest_first=progress.epoch == 0,
-        )  # fmt: skip
+        plan = self.runner.plan(self.table, self.rows_per_step, seed=self.spec.seed, epoch=progress.epoch)
         while progress.position < len(plan):
             began = clock.monotonic()
             if not self._step(plan[progress.position], began):
@@ -98,6 +94,7 @@ class Loop:
             if self._due() and progress.position < len(plan):
                 self.save()
         progress.epoch, progress.position = progress.epoch + 1, 0
+        self._fit_head()
         self._evaluate()
         if not self.lean or self._over:
             self.save()
@@ -105,6 +102,16 @@ class Loop:
         self._remember()
         if progress.best_step == progress.step:
             self._best = self._good
+
+    def _fit_head(self) -> None:
+        """Where the head is not trained by steps; the loss that is told is then that of the fitted head."""
+        closed, progress = self.runner.closed, self.progress
+        if closed is None:
+            return
+        began = clock.monotonic()
+        progress.loss_total, progress.loss_weight = closed.fit(self.runner, self.table)
+        progress.step += self.runner.only_fits
+        progress.seconds += clock.monotonic() - began
 
     def _due(self) -> bool:
         """By steps or by time, but no more than a twentieth of the time goes into saving by time."""

@@ -50,3 +50,5 @@ class Parts:
     warnings: list[str] = field(default_factory=list)
     notes: dict[str, Any] = field(default_factory=dict)
     """What the report says besides: trained tokens, tokens saved by shared prefixes."""
+    gated: StepRunner | None = None
+    """The runner on which the gates are run, where it is not the one that learns."""

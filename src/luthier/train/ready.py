@@ -16,6 +16,7 @@ from luthier.data.tokens import fingerprint
 from luthier.models.base_source import BaseSource, sha256_of
 from luthier.models.run_model import continue_from
 from luthier.models.trainable import load_trainable_state, trainable_state
+from luthier.models.twin import Weights
 from luthier.train import encoder_parts, language_parts
 from luthier.train.checkpoint import Progress, newest_checkpoint
 from luthier.train.defaults import default_model
@@ -28,9 +29,11 @@ from luthier.train.shared import Shared
 from luthier.train.signals import stop_flag
 from luthier.train.trunk_cache import TrunkCache
 from luthier.train.upkeep import Upkeep, epoch_keeper
+from luthier.train.workload import workload_of
 
 ScorerFor = Callable[[str, bool], Scorer]
-_CACHED_ROWS = 64
+CACHE_ROWS = 64
+"""Rows of a batch while the frozen layers are computed."""
 
 
 @dataclass
@@ -45,10 +48,18 @@ class Ready:
     optimizer: Optimizer
     progress: Progress
     identity: str
+    weights: Weights | None = None
+    """What trains, where other trials take turns in the same model."""
+
+    def take_turn(self) -> None:
+        """Put what trains here into the model, where other trials use the same one."""
+        if self.weights is not None:
+            self.weights.install()
 
     def advance(self, listener: Journal, upkeep: Upkeep) -> None:
         """Train to the end of `upkeep.until_epoch`; raises `TrainingError`, and `Interrupted` after a signal."""
         parts, spec = self.parts, self.recipe.train
+        self.take_turn()
         keep = epoch_keeper(self.run, upkeep.epoch_models, parts.runner.forward, parts.save, parts.on_evaluation)
         with stop_flag() as should_stop:
             Loop(
@@ -78,13 +89,16 @@ def make_ready(
     preflight = preflight and not (upkeep.lean and shared.passed(_kind(recipe)))
     if prepared.task in LANGUAGE_TASKS:
         parts = language_parts.assemble(
-            recipe, run, prepared, source, listener, from_scratch, shared, preflight, not upkeep.lean
+            recipe, run, prepared, source, listener, from_scratch, shared, probed=preflight, lean=upkeep.lean
         )
     else:
         scorer = scorer_for(prepared.task, prepared.several_labels)
         parts = encoder_parts.assemble(
-            recipe, run, prepared, source, scorer, listener, from_scratch, shared, preflight
+            recipe, run, prepared, source, scorer, listener, from_scratch, shared, probed=preflight, lean=upkeep.lean
         )
+    weights = shared.weights(parts.model) if upkeep.lean else None
+    if weights is not None:
+        weights.install()
     kind, recipe, model, forward = _kind(recipe), parts.recipe, parts.model, parts.runner.forward
     if upkeep.start is not None:
         continue_from(model, upkeep.start)
@@ -103,15 +117,15 @@ def make_ready(
     found = newest_checkpoint(run, identity) if resume else None
     if found is None and preflight:
         with shared.timed():
-            gates = Preflight(parts.runner, parts.table, listener)
+            gates = Preflight(parts.gated or parts.runner, parts.table, listener)
             gates.run(parts.before, make_optimizer, spec.truncate)
             parts.gates(gates)
             gates.report(leak_gate(prepared.description["leaks"]))
         shared.pass_on(kind)
     optimizer = make_optimizer()
     if found is not None:
-        progress, weights, moments = found
-        load_trainable_state(model, weights)
+        progress, tensors, moments = found
+        load_trainable_state(model, tensors)
         if forward.vocabulary is not None:
             forward.vocabulary.reload(progress.decayed)
         optimizer.load_state(moments)
@@ -121,11 +135,13 @@ def make_ready(
     elif resume:
         listener.rewind(0, set())
         listener(Event("message", "There is no whole checkpoint yet: training begins at step 0.", "warn"))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
+    done = {"step": progress.step, "epoch": progress.epoch, "seconds": progress.seconds}
+    facts = {} if upkeep.lean else {"workload": workload_of(parts, prepared), "done": done}
+    listener(Event("size", data={"checkpoint_bytes": 3 * size, **facts}))  # with the two moments of AdamW
     if spec.cache:
         _open_caches(parts, source, from_scratch, listener, shared)
-    size = sum(tensor.numel() * tensor.element_size() for tensor in trainable_state(model).values())
-    listener(Event("size", data={"checkpoint_bytes": 3 * size}))  # with the two moments of AdamW
-    return Ready(run, recipe, prepared, source, parts, optimizer, progress, identity)
+    return Ready(run, recipe, prepared, source, parts, optimizer, progress, identity, weights)
 
 
 def _kind(recipe: Recipe) -> tuple[Any, ...]:
@@ -162,7 +178,7 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         key = ("trunk", id(table), forward.boundary, model.pooling, model.precision, forward.way, from_scratch)
         return shared.once(
             (*key, parts.recipe.train.seed if from_scratch else None),
-            lambda: TrunkCache.open(forward, table, base=base, batch_size=_CACHED_ROWS, max_tokens=MAX_TOKENS),
+            lambda: TrunkCache.open(forward, table, base=base, batch_size=CACHE_ROWS, max_tokens=MAX_TOKENS),
         )
 
     runner.cache = opened(parts.table)
@@ -172,4 +188,5 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         listener(Event("message", "The frozen layers are not cached: the disk has too little room.", "warn"))
         return
     verb = "read from" if runner.cache.reused else "computed once into"
-    listener(Event("message", f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."))
+    text = f"The {forward.boundary} frozen layers are {verb} the cache; epochs skip them."
+    listener(Event("message", text, data={"cache_reused": runner.cache.reused}))

@@ -19,13 +19,21 @@ from luthier.data.tokens import fingerprint
 from luthier.models.base_source import BaseSource
 from luthier.models.catalogue import locate
 from luthier.models.task_model import TaskModel
-from luthier.models.twin import own_trained, twin
+from luthier.models.twin import Weights, own_trained, twin
+from luthier.train.parts import Parts
 from luthier.train.remedies.replay import Mixed, mixed_rows
 
 T = TypeVar("T")
 M = TypeVar("M", bound=TaskModel)
 MOST_BASES = 2
 """Loaded bases that stay in memory: one base with a head for each task, seed and dropout."""
+MOST_PARTS = 8
+"""Models with a method applied that stay in memory; what is frozen in them is the base's."""
+_MOVING = {
+    "epochs", "learning_rate", "learning_rate_multiplier", "head_learning_rate", "warmup", "schedule", "weight_decay",
+    "layer_decay", "patience", "save_every_steps", "max_grad_norm", "average",
+}  # fmt: skip
+"""Keys of `train` that only the optimizer and the loop read."""
 
 
 class Shared:
@@ -41,6 +49,8 @@ class Shared:
         self._making = 0
         self._made: dict[Hashable, Any] = {}
         self._bases: OrderedDict[Hashable, TaskModel] = OrderedDict()
+        self._parts: OrderedDict[Hashable, Parts] = OrderedDict()
+        self._fresh: dict[int, Weights] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """`make()`, or what it gave for this key before."""
@@ -79,6 +89,33 @@ class Shared:
         """Part what trains in `model` from the base that others read."""
         if self.keep:
             own_trained(model)
+
+    def parts(self, recipe: Recipe, key: Hashable, make: Callable[[], Parts], *, probed: bool) -> Parts:
+        """`make()`, or what it gave for a recipe that differs only in how the weights move. Whose turn it is puts its
+        `weights` into the model. Where words that are used train apart (`UsedVocabulary`), each has its own parts.
+
+        `probed` asks for `Parts.before`; parts that have it are good without asking, too.
+        """
+        values = fingerprint(recipe.model_dump(exclude={"out": True, "train": _MOVING}))
+        names = [(values, key, True), (values, key, probed)]
+        for name in names:
+            if name in self._parts:
+                self._parts.move_to_end(name)
+                return self._parts[name]
+        with self.timed():
+            parts = make()
+        if self.keep and parts.runner.forward.vocabulary is None:
+            self._parts[names[-1]] = parts
+            self._fresh[id(parts.model)] = Weights(parts.model).copy()
+            while len(self._parts) > MOST_PARTS:
+                _, old = self._parts.popitem(last=False)
+                del self._fresh[id(old.model)]
+        return parts
+
+    def weights(self, model: TaskModel) -> Weights | None:
+        """Fresh weights for a model that trials take turns in; None where it is one trial's own."""
+        fresh = self._fresh.get(id(model))
+        return None if fresh is None else fresh.copy()
 
     def source(self, model: str) -> BaseSource:
         """The base that a recipe calls `model`, located and hashed."""

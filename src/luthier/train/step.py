@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from luthier.core.errors import TrainingError
-from luthier.data.packing import split_step
+from luthier.data.packing import plan_epoch, split_step
+from luthier.data.tokens import TokenTable
+from luthier.train.closed_head import ClosedHead
 from luthier.train.collate import Batch
 from luthier.train.forward import Forward
 from luthier.train.remedies.pull import Pull
@@ -25,6 +28,7 @@ class StepRunner:
     Attributes:
         distance: how far the model is from its base, as a part of the loss (`remedies.distance`); None for none.
         pull: adds the gradient of L2-SP (`remedies.pull`); None for none.
+        closed: fits the head at the end of each epoch (`closed_head`); None where it learns with the rest.
         penalty: what both added to the loss of the last step, which is told without them.
     """
 
@@ -36,6 +40,7 @@ class StepRunner:
         self.cache: TrunkCache | None = None
         self.distance: Any = None
         self.pull: Pull | None = None
+        self.closed: ClosedHead | None = None
         self.penalty = 0.0
 
     def named(self) -> list[tuple[str, Tensor]]:
@@ -47,6 +52,21 @@ class StepRunner:
             for name, p in self.forward.model.named_parameters()
             if p.requires_grad
         ]
+
+    @property
+    def only_fits(self) -> bool:
+        """Whether there is nothing to take steps for: the head is fitted, and the rest is frozen."""
+        return self.closed is not None
+
+    def plan(self, table: TokenTable, rows_per_step: int, *, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+        """The rows of every step of an epoch, a pure function of (seed, epoch)."""
+        if self.only_fits:
+            return []
+        return plan_epoch(table.lengths, rows_per_step, seed=seed, epoch=epoch, longest_first=epoch == 0)
+
+    def steps_per_epoch(self, table: TokenTable, rows_per_step: int) -> int:
+        """How many steps `plan` holds; an epoch that only fits the head counts as one."""
+        return 1 if self.only_fits else math.ceil(len(table) / rows_per_step)
 
     def cut(self, rows: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """A step's rows as micro-batches that fit into memory."""
@@ -97,7 +117,7 @@ class StepRunner:
         total, self.penalty = 0.0, 0.0
         for index, batch in enumerate(batches):
             if seed is not None:
-                _reseed((seed * 1_000_003 + index) % 2**63)  # more is refused
+                reseed((seed * 1_000_003 + index) % 2**63)  # more is refused
             cached = None if self.cache is None else self.cache.rows(batch.rows)
             loss_sum, distance = self.sums(batch, cached, penalised=True)
             loss = loss_sum / weight
@@ -109,7 +129,7 @@ class StepRunner:
         return total
 
 
-def _reseed(seed: int) -> None:
+def reseed(seed: int) -> None:
     """What ``torch.manual_seed`` does to the generators in use, without the millisecond that it spends
     on a record of its caller."""
     torch.default_generator.manual_seed(seed)

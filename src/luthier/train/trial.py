@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from luthier.core import durable
+import numpy as np
+import torch
+
+from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError, TrainingError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
-from luthier.models.trainable import trainable_state
-from luthier.train.checkpoint import Progress
+from luthier.models.trainable import load_trainable_state, trainable_state
+from luthier.train.checkpoint import Progress, load_best
+from luthier.train.collate import collate
 from luthier.train.journal import Journal
 from luthier.train.ready import Ready, ScorerFor, make_ready
 from luthier.train.shared import Shared
 from luthier.train.upkeep import Upkeep
+from luthier.train.validate import Judge
 
 
 class Trial:
@@ -62,6 +69,47 @@ class Trial:
                 self.rest()
                 journal(Event("failed", str(error), "error", {"code": error.code}))
                 raise
+
+    @torch.no_grad()
+    def forward_seconds(self, most: int = 64) -> float:
+        """Seconds that one row takes through the model without a gradient, measured on a few rows."""
+        assert self._ready is not None
+        self._ready.take_turn()
+        parts = self._ready.parts
+        table, runner, model = parts.table, parts.runner, parts.model
+        rows = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).astype(np.int64))
+        batches = [collate(table, part, runner.task.per_token) for part in runner.cut(rows, table.lengths)]
+        training, least = model.training, float("inf")
+        model.eval()
+        for _ in range(2):
+            began = clock.monotonic()
+            for batch in batches:
+                runner.forward(batch)
+            least = min(least, clock.monotonic() - began)
+        model.train(training)
+        return least / len(rows)
+
+    def export(self, folder: Path, extras_of: Callable[[Judge | None], dict[str, Any]]) -> None:
+        """Write the model of the best state so far into `folder`; before the first epoch that is the base with what
+        the method adds. `extras_of` gives settings for its luthier.json from the validation rows (temperature)."""
+        with durable.synced(False), Journal(self.run, self._listener) as journal:
+            if self._ready is None:
+                self._ready = self._make(journal, Upkeep(lean=True))
+        ready = self._ready
+        ready.take_turn()
+        model, progress, vocabulary = ready.parts.model, ready.progress, ready.parts.runner.forward.vocabulary
+        if vocabulary is not None:
+            vocabulary.publish()
+        kept = {name: tensor.clone() for name, tensor in trainable_state(model).items()}
+        training = model.training
+        try:
+            if progress.best_step:
+                load_trainable_state(model, load_best(self.run, progress, ready.identity))
+            model.eval()
+            ready.parts.save(folder, extras_of(ready.parts.validator))
+        finally:
+            load_trainable_state(model, kept)
+            model.train(training)
 
     def rest(self) -> None:
         """Give the memory back; what was trained is on disk."""

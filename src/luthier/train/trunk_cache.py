@@ -65,22 +65,15 @@ class TrunkCache:
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> TrunkCache | None:
         """Read or compute the cache; None where nothing is frozen or the disk has no room."""
-        model = forward.model
         if forward.boundary < 1:
             return None
         per_token = forward.cached_per_token
-        shape = (len(table.ids) if per_token else len(table), int(model.config.hidden_size))
+        shape = (len(table.ids) if per_token else len(table), int(forward.model.config.hidden_size))
         need = shape[0] * shape[1] * 4
         root = cache_folder()
         if need > DISK_SHARE * durable.free_bytes(root):
             return None
-        whole = forward.boundary == len(model.layers)
-        key = fingerprint(
-            FORMAT, base, table.fingerprint(), forward.boundary, model.pooling if whole else "",
-            model.task == "extract", model.precision, forward.way, str(forward.device.type), torch.__version__,
-            batch_size, max_tokens, torch.get_num_threads(),
-        )  # fmt: skip
-        folder = root / key
+        folder = cls.place(forward, table, base=base, batch_size=batch_size, max_tokens=max_tokens)
         reused = (folder / "vectors.npy").is_file()
         if reused:
             durable.touch(folder)
@@ -91,6 +84,20 @@ class TrunkCache:
             )
         array = np.load(folder / "vectors.npy", mmap_mode="r", allow_pickle=False)
         return cls(array, table, per_token, reused)
+
+    @staticmethod
+    def place(
+        forward: Forward, table: TokenTable, *, base: dict[str, Any], batch_size: int, max_tokens: int
+    ) -> Path:
+        """The folder of the cache of `table`, whether it is there or not."""
+        model = forward.model
+        whole = forward.boundary == len(model.layers)
+        key = fingerprint(
+            FORMAT, base, table.fingerprint(), forward.boundary, model.pooling if whole else "",
+            model.task == "extract", model.precision, forward.way, str(forward.device.type), torch.__version__,
+            batch_size, max_tokens, torch.get_num_threads(),
+        )  # fmt: skip
+        return cache_folder() / key
 
     @staticmethod
     def _compute(

@@ -22,13 +22,14 @@ from luthier.evaluate.generation.judges import LIKELIHOOD_METRICS, AnswerJudge, 
 from luthier.evaluate.generation.questions import Question, item_of, question_of
 from luthier.evaluate.generation.scoring import AnswerScores
 from luthier.evaluate.generation.similarity import Embed
-from luthier.evaluate.generation.worst import NUM_EXAMPLES, Worst, answered_row, hard_row
+from luthier.evaluate.generation.worst import NUM_EXAMPLES, Worst, answered_row, hard_row, measured_row, whole_row
 from luthier.evaluate.intervals import IntArray, Interval, bootstrap
 from luthier.evaluate.metric_names import check_metrics
 
 ROWS_TO_GENERATE = 100
 MAX_TOKENS = 200
 Columns = Callable[[Sample], Mapping[str, Any]]
+Keep = Callable[[Mapping[str, Any]], None]
 _TOGETHER = 16
 """Questions that are answered in one call."""
 
@@ -113,6 +114,7 @@ def evaluate_generation(
     judge_name: str = "",
     columns: Columns | None = None,
     seed: int = 0,
+    keep: Keep | None = None,
 ) -> GenerationEvaluation:
     """Measure the loss of `samples` and let `model` answer some of them, greedily.
 
@@ -124,12 +126,13 @@ def evaluate_generation(
         run_code: whether answers are compiled and run as Python, in the sandbox.
         ask: of score_model graders, and `judge_name` the model behind it; embed: of cosine similarity.
         columns: gives a row's columns, for graders and for the column ``tests``; asked once per answered row, in order.
+        keep: is given each row that was measured, with its answer where it has one.
 
     Raises:
         RecipeError: an unknown metric. DataError: no row with weighted tokens, or a column that a grader lacks.
     """
     scores = AnswerScores(graders=graders, run_code=run_code, ask=ask, embed=embed)
-    hearing = _Answers(model, scores, columns or _no_columns, Sampling(max_tokens=max_tokens))
+    hearing = _Answers(model, scores, columns or _no_columns, Sampling(max_tokens=max_tokens), keep)
     picked = _spread(samples, rows_to_generate)
     loss, weight, correct = array("d"), array("d"), array("d")
     measured, answered = array("q"), array("q")
@@ -145,8 +148,10 @@ def evaluate_generation(
         correct.append(found.correct)
         measured.append(number)
         hardest.see(found.loss_sum / found.weight, hard_row(sample, found.loss_sum / found.weight))
-        if picked(number) and hearing.asked < rows_to_generate and hearing.add(sample):
+        if picked(number) and hearing.asked < rows_to_generate and hearing.add(sample, found):
             answered.append(number)
+        elif keep is not None:
+            keep(measured_row(sample, found))
     hearing.finish()
     if not loss:
         raise DataError(
@@ -230,21 +235,21 @@ class _Answers:
     """Asks questions in small batches and hands the answers on."""
 
     def __init__(
-        self, model: Writer, scores: AnswerScores, columns: Columns, sampling: Sampling
+        self, model: Writer, scores: AnswerScores, columns: Columns, sampling: Sampling, keep: Keep | None
     ) -> None:
-        self._model, self._scores, self._columns, self._sampling = model, scores, columns, sampling
-        self._waiting: list[tuple[Sample, Question]] = []
+        self._model, self._scores, self._columns, self._sampling, self._keep = model, scores, columns, sampling, keep
+        self._waiting: list[tuple[Sample, Question, Likelihood]] = []
         self.asked = 0
         self.wrongest = Worst()
         self.examples: list[dict[str, Any]] = []
 
-    def add(self, sample: Sample) -> bool:
+    def add(self, sample: Sample, found: Likelihood) -> bool:
         """Ask what the sample asks; False where there is nothing to ask."""
         question = question_of(sample)
         if question is None:
             return False
         self.asked += 1
-        self._waiting.append((sample, question))
+        self._waiting.append((sample, question, found))
         if len(self._waiting) == _TOGETHER:
             self.finish()
         return True
@@ -253,12 +258,14 @@ class _Answers:
         """Answer what waits."""
         if not self._waiting:
             return
-        answers = self._model.generate([question.prompt for _, question in self._waiting], self._sampling)
-        for (sample, question), answer in zip(self._waiting, answers, strict=True):
+        answers = self._model.generate([question.prompt for _, question, _ in self._waiting], self._sampling)
+        for (sample, question, found), answer in zip(self._waiting, answers, strict=True):
             item = item_of(sample, question, self._columns(sample))
             wrong = self._scores.add(question, answer.text, item)
             row = answered_row(sample, question, answer.text, answer.finish_reason)
             self.wrongest.see(wrong, row)
+            if self._keep is not None:
+                self._keep(whole_row(sample, question, answer, wrong, found))
             if len(self.examples) < NUM_EXAMPLES:
                 self.examples.append(row)
         self._waiting = []

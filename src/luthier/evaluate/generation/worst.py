@@ -6,7 +6,9 @@ import heapq
 from pathlib import PurePath
 from typing import Any
 
+from luthier.core.generation import Generation, Likelihood
 from luthier.data.samples import Sample
+from luthier.evaluate.answers_file import SHOWN_CHARACTERS, key_of, place_of
 from luthier.evaluate.generation.questions import Question
 
 NUM_WORST = 20
@@ -52,6 +54,25 @@ def answered_row(sample: Sample, question: Question, answer: str, finish_reason:
         "line": sample.line,
         "source": PurePath(sample.source).name,
     }
+
+
+def measured_row(sample: Sample, found: Likelihood) -> dict[str, Any]:
+    """A row that was measured and not answered, as the answers file holds it."""
+    return {"key": key_of(sample), "line": sample.line, "source": PurePath(sample.source).name, **_likelihood(found)}
+
+
+def whole_row(
+    sample: Sample, question: Question, answer: Generation, wrong: float, found: Likelihood
+) -> dict[str, Any]:
+    """A row with its answer, as the answers file holds it."""
+    return {
+        **place_of(sample), "text": question.text[:SHOWN_CHARACTERS], "expected": question.reference,
+        "predicted": answer.text, "finish_reason": answer.finish_reason, "wrong": wrong, **_likelihood(found),
+    }  # fmt: skip
+
+
+def _likelihood(found: Likelihood) -> dict[str, float]:
+    return {"loss": found.loss_sum, "tokens": found.weight, "correct": found.correct}
 
 
 def shown(text: str) -> str:

@@ -1,4 +1,4 @@
 """The database's versions, one Alembic file each. They run when a store is opened, in one transaction."""
 
-HEAD = "0002"
+HEAD = "0003"
 """The version that this program reads and writes."""

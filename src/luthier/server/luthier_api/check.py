@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
-import os
-import signal
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -15,12 +9,10 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BeforeValidator, Field
 
-from luthier.jobs.children import minimal_environment
 from luthier.jobs.records import Identity, StoredFile
-from luthier.jobs.worker_wire import to_line
-from luthier.server import store_call
+from luthier.server import data_children, store_call
 from luthier.server.auth import Caller
-from luthier.server.errors import ApiError, unavailable
+from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.names import find
 from luthier.server.openai.answering import unless_gone
@@ -31,12 +23,6 @@ from luthier.server.openai.job_requests import FileId, Name
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/luthier/v1", tags=["Data"], responses=ERRORS)
-
-LONGEST_SECONDS = 300.0
-AT_ONCE = 2
-"""Checks that run; each is a process that reads a whole file."""
-MOST_WAITING = 16
-_NAME = "luthier_api.check"
 
 Column = Annotated[str, Field(max_length=256)]
 Position = Annotated[int, Field(ge=0, le=100_000), BeforeValidator(whole)]
@@ -84,35 +70,13 @@ class CheckReport(Shape):
 async def check_files(body: CheckRequest, request: Request, state: State, caller: Caller) -> Response:
     """Find every problem of a data set before time is spent on training."""
     asked, files = await store_call.run(_looked_up, state, caller, body)
-    turn = _Turn.of(state)
-    if turn.waiting >= MOST_WAITING:
-        raise unavailable("Too many checks wait; try again in a moment.", code="busy")
-    turn.waiting += 1
-    try:
-        async with turn.free:
-            with await store_call.run(_Copies, state, files) as names:
-                answer = await unless_gone(request, _ask(asked, names))
-    finally:
-        turn.waiting -= 1
+    async with data_children.turn(state):
+        with await store_call.run(_Copies, state, files) as names:
+            answer = await unless_gone(request, _ask(asked, names))
     error = answer.get("error")
     if error is not None:
         raise ApiError(400, str(error["message"]), param=error.get("param"), code=error.get("code"))
     return json_response(answer["report"])
-
-
-class _Turn:
-    """How many checks run and wait."""
-
-    def __init__(self) -> None:
-        self.free = asyncio.Semaphore(AT_ONCE)
-        self.waiting = 0
-
-    @classmethod
-    def of(cls, state: AppState) -> _Turn:
-        known = state.extras.get(_NAME)
-        if not isinstance(known, cls):
-            known = state.extras[_NAME] = cls()
-        return known
 
 
 class _Copies:
@@ -149,33 +113,12 @@ def _looked_up(state: AppState, caller: Identity, body: CheckRequest) -> tuple[d
 
 
 async def _ask(asked: dict[str, Any], copies: tuple[dict[str, str], dict[str, str]]) -> dict[str, Any]:
-    """The checking process's answer. It is killed when it takes too long, or nobody waits for it any more."""
+    """The checking process's answer."""
     paths, names = copies
 
     def placed(value: Any) -> Any:
         return paths[value] if isinstance(value, str) else value and [paths[item] for item in value]
 
-    line = to_line({**asked, **{key: placed(asked[key]) for key in ("data", "validation", "test")}, "names": names})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "luthier.jobs.data_check", str(os.getpid()),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        env=minimal_environment(), process_group=0,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            answer, _ = await process.communicate(line)
-    except TimeoutError:
-        raise ApiError(
-            400, f"The check took longer than {LONGEST_SECONDS:.0f} seconds; check a part of the data.", param="file",
-            code="check_timeout",
-        ) from None  # fmt: skip
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if process.returncode != 0 or not answer:
-        raise ApiError(400, "The data could not be checked: the check ran out of memory or broke down.", param="file",
-                       code="check_failed")  # fmt: skip
-    told: dict[str, Any] = json.loads(answer)
-    return told
+    placed_all = {key: placed(asked[key]) for key in ("data", "validation", "test")}
+    request = {**asked, **placed_all, "names": names}
+    return await data_children.ask("luthier.jobs.data_check", request, param="file", what="check")

@@ -10,7 +10,7 @@ from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.luthier_api.recipe_requests import read_recipe
 from luthier.server.openai.answers import ERRORS, After, Id, failure, json_response, list_of
-from luthier.server.openai.fine_tuning import IdempotencyKey, Limit, find_job, page_of_jobs
+from luthier.server.openai.fine_tuning import IdempotencyKey, Limit, find_training, page_of_jobs
 from luthier.server.openai.job_making import new_job, submit
 from luthier.server.openai.job_requests import RecipeJobRequest
 from luthier.server.openai.job_shapes import RecipeJob, RecipeJobList, recipe_job_json
@@ -49,5 +49,5 @@ async def list_recipe_jobs(
 @router.get("/jobs/{job_id}", response_model=RecipeJob)
 async def get_recipe_job(job_id: Id, state: State, caller: Caller) -> Response:
     """One job, with its recipe and, when it is over, its metrics."""
-    job = await store_call.run(find_job, state, caller, job_id)
+    job = await store_call.run(find_training, state, caller, job_id)
     return json_response(recipe_job_json(job, state.settings.organisation))

@@ -96,6 +96,8 @@ def _group_columns(recipe: Recipe) -> list[str]:
 
 def _check_reach(state: AppState, recipe: Recipe) -> None:
     """Refuse what would read the server's disk, fetch from elsewhere, or run code."""
+    if recipe.track is not None:
+        raise _refused("track", "whoever runs the server says where jobs are mirrored (luthier serve --track-mlflow)")
     if recipe.data.template is not None:
         raise _refused("data.template", "chat templates are not taken over HTTP; the base model's own is used")
     if recipe.evaluate.fairness is not None and recipe.evaluate.fairness.swaps not in ("auto", "none"):
@@ -152,7 +154,7 @@ def _task_and_model(state: AppState, caller: Identity, recipe: Recipe, training:
     task: str = recipe.task
     if task == "auto":
         task = (named.task if named is not None else "") or _recognised(state, recipe, training)
-    model = named or find(state, caller, _default_model(task))
+    model = named or find(state, caller, default_model(task))
     if model.task and task != model.task:
         raise _refused("task", f"'{recipe.model}' was trained to {model.task}, so it cannot go on to {task}")
     if not model.task and task not in model.base.tasks:
@@ -167,7 +169,8 @@ def _recognised(state: AppState, recipe: Recipe, file: StoredFile) -> str:
     return task
 
 
-def _default_model(task: str) -> str:
+def default_model(task: str) -> str:
+    """The embedded base that learns a task."""
     kind = "generative" if task in LANGUAGE_TASKS else "encoder"
     return next(entry.name for entry in catalogue.entries() if entry.kind == kind)
 

@@ -18,6 +18,7 @@ from luthier.server import store_call
 from luthier.server.errors import ApiError, unavailable
 from luthier.server.names import Resolved, resolve_model
 from luthier.server.state import AppState
+from luthier.server.traffic import CALL, count_tokens
 
 Result = TypeVar("Result")
 
@@ -37,6 +38,9 @@ async def model_to_ask(
     Raises `ApiError`: 404 for no such model, 409 where its endpoint is stopped, 400 where it does not do this.
     """
     endpoint = None if name.startswith("ft:") else await endpoint_called(state, identity, name)
+    call = CALL.get()
+    if endpoint is not None and call is not None:
+        call.endpoint_id = endpoint.id
     if endpoint is not None and endpoint.state == "stopped":
         raise ApiError(
             409,
@@ -99,6 +103,7 @@ async def replies(
                 raise unavailable("The model did not answer in time. Try again later.", code="model_timeout") from None
             if reply is None:
                 raise unavailable("The inference engine stopped in the middle of the answer. Try again.")
+            count_tokens(reply.event, reply.data)
             if reply.event == "error":
                 raise engine_error(reply.data)
             if reply.event == "end":

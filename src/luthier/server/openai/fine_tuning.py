@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 
 from luthier.core import clock
 from luthier.jobs.errors import Conflict, NotFound
-from luthier.jobs.records import Identity, Job, NewEvent, Page
+from luthier.jobs.records import TRAININGS, Identity, Job, JobKind, NewEvent, Page
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.errors import ApiError
@@ -37,6 +37,7 @@ LONGEST_PAGE = 100
 _METADATA = re.compile(r"metadata\[([^\]]{1,64})\]")
 _BYTES = "openai.job_bytes"
 
+Becomes = Literal["cancelled", "paused", ""]
 Item = TypeVar("Item")
 IdempotencyKey = Annotated[
     str | None,
@@ -73,27 +74,27 @@ async def list_jobs(request: Request, state: State, caller: Caller, after: After
 async def get_job(job_id: Id, state: State, caller: Caller) -> Response:
     """One job. Asking often is fine: what has not changed is answered from memory."""
     job = state.store.jobs.known(caller.project_id, job_id)
-    if job is None:
-        job = await store_call.run(find_job, state, caller, job_id)
+    if job is None or job.kind not in TRAININGS:
+        job = await store_call.run(find_training, state, caller, job_id)
     return job_response(state, job)
 
 
 @router.post("/fine_tuning/jobs/{job_id}/cancel", response_model=FineTuningJob)
 async def cancel_job(job_id: Id, state: State, caller: Caller) -> Response:
     """End a job; it gives no model."""
-    return await _change(state, caller, job_id, "cancelled", state.store.jobs.cancel, "Fine-tuning job cancelled")
+    return await _change(state, caller, job_id, "cancelled", "Fine-tuning job cancelled")
 
 
 @router.post("/fine_tuning/jobs/{job_id}/pause", response_model=FineTuningJob)
 async def pause_job(job_id: Id, state: State, caller: Caller) -> Response:
     """Let a job stop after a checkpoint, until it is resumed."""
-    return await _change(state, caller, job_id, "paused", state.store.jobs.pause, "Fine-tuning job paused")
+    return await _change(state, caller, job_id, "paused", "Fine-tuning job paused")
 
 
 @router.post("/fine_tuning/jobs/{job_id}/resume", response_model=FineTuningJob)
 async def resume_job(job_id: Id, state: State, caller: Caller) -> Response:
     """Let a paused job go on, from its last checkpoint."""
-    return await _change(state, caller, job_id, "", state.store.jobs.resume, "Fine-tuning job resumed")
+    return await _change(state, caller, job_id, "", "Fine-tuning job resumed")
 
 
 @router.get("/fine_tuning/jobs/{job_id}/checkpoints", response_model=CheckpointList)
@@ -101,7 +102,7 @@ async def list_checkpoints(
     job_id: Id, state: State, caller: Caller, after: After = None, limit: Limit = 10
 ) -> Response:
     """The checkpoints of a job, newest first; each can be called by its name."""
-    await store_call.run(find_job, state, caller, job_id)
+    await store_call.run(find_training, state, caller, job_id)
     page = await after_of(after, "checkpoint", state.store.jobs.checkpoints, caller.project_id, job_id, after, limit)
     return json_response(list_of([checkpoint_json(item) for item in page.items], page.has_more))
 
@@ -121,8 +122,16 @@ def job_missing(job_id: str) -> ApiError:
     )
 
 
+def find_training(state: AppState, caller: Identity, job_id: str) -> Job:
+    """A fine-tuning job of the caller's project; blocks."""
+    job = find_job(state, caller, job_id)
+    if job.kind not in TRAININGS:
+        raise job_missing(job_id)
+    return job
+
+
 def find_job(state: AppState, caller: Identity, job_id: str) -> Job:
-    """A job of the caller's project; blocks."""
+    """A job of the caller's project, whatever its kind; blocks."""
     missing = job_missing(job_id)
     try:
         return state.store.jobs.get(caller.project_id, check_id(job_id, missing))
@@ -141,10 +150,14 @@ async def after_of(after: str | None, what: str, read: Callable[..., Page[Item]]
         raise missing from None
 
 
-async def page_of_jobs(request: Request, state: AppState, caller: Identity, after: str | None, limit: int) -> Page[Job]:
-    """The page of jobs that a query asks for."""
+async def page_of_jobs(
+    request: Request, state: AppState, caller: Identity, after: str | None, limit: int,
+    kinds: Sequence[JobKind] = TRAININGS,
+) -> Page[Job]:  # fmt: skip
+    """The page of jobs of these kinds that a query asks for."""
     metadata = metadata_filter(request)
-    return await after_of(after, "job", state.store.jobs.list, caller.project_id, after, limit, metadata)
+    read = state.store.jobs.list
+    return await after_of(after, "job", read, caller.project_id, after, limit, metadata, "desc", kinds)
 
 
 def metadata_filter(request: Request) -> dict[str, str] | None:
@@ -168,22 +181,34 @@ def metadata_filter(request: Request) -> dict[str, str] | None:
     return {} if null else found or None
 
 
-async def _change(
-    state: AppState, caller: Identity, job_id: str, becomes: str, change: Callable[..., Job], message: str
-) -> Response:
-    """Ask something of a job, and wait a little for it to happen. Asked again, nothing more happens."""
+async def _change(state: AppState, caller: Identity, job_id: str, becomes: Becomes, message: str) -> Response:
+    await store_call.run(find_training, state, caller, job_id)
+    try:
+        return job_response(state, await change_job(state, caller, job_id, becomes, message))
+    except Conflict as error:
+        raise ApiError(400, error.message, param="fine_tuning_job_id", code="job_status") from None
+
+
+async def change_job(state: AppState, caller: Identity, job_id: str, becomes: Becomes, message: str) -> Job:
+    """Ask something of a job, and wait a little for it to happen. Asked again, nothing more happens.
+
+    Args:
+        becomes: cancelled or paused; "" lets a paused job go on.
+
+    Raises:
+        Conflict: its status does not allow it.
+    """
+    store = state.store.jobs
+    changes: dict[str, Callable[..., Job]] = {"cancelled": store.cancel, "paused": store.pause, "": store.resume}
     job = await store_call.run(find_job, state, caller, job_id)
     if not (job.status == becomes or (not becomes and job.status != "paused" and not job.terminal)):
         with JobWatch.of(state).following(job_id) as flag:
             events = (NewEvent(f"{becomes or 'resumed'}:{job.version}", message),)
-            try:
-                job = await store_call.run(change, caller.project_id, job_id, events)
-            except Conflict as error:
-                raise ApiError(400, error.message, param="fine_tuning_job_id", code="job_status") from None
+            job = await store_call.run(changes[becomes], caller.project_id, job_id, events)
             end = clock.monotonic() + SETTLE_SECONDS
             while job.wanted is not None and job.status == "running" and (left := end - clock.monotonic()) > 0:
                 flag.lower()
                 job = await store_call.run(find_job, state, caller, job_id)
                 if job.status == "running" and job.wanted is not None:
                     await flag.wait(min(left, 1.0))
-    return job_response(state, job)
+    return job

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
 
+from pydantic import ValidationError
+
 from luthier.core.errors import LuthierError
 from luthier.core.recipe import LANGUAGE_TASKS
+from luthier.core.recipe_track import WandbSpec
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import LENGTH
 from luthier.jobs.limits import Limits
-from luthier.jobs.records import Identity, Job, NewEvent, StoredFile
+from luthier.jobs.records import TRAININGS, Identity, Job, NewEvent, StoredFile
 from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.names import Resolved, find
-from luthier.server.openai.answers import json_bytes, now
+from luthier.server.openai.answers import json_bytes, now, shown
 from luthier.server.openai.files import find_file
 from luthier.server.openai.job_requests import LARGEST_SEED, Hyperparameters, JobRequest
 from luthier.server.openai.job_shapes import HYPERPARAMETERS
@@ -29,6 +34,7 @@ SAME_SECONDS = 60
 LEARNED_FROM = ("fine-tune", "user_data")
 """Purposes of files that a recipe may learn from; OpenAI's own jobs take the first only."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_PREFIXES = {"search": "search-", "decision": "decision-"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -58,8 +64,12 @@ def make_openai_job(state: AppState, caller: Identity, body: JobRequest) -> Job:
         "method": {"kind": "lora"},
         "train": train,
     }
-    return new_job(caller, "openai", body.model, model, recipe, training.id, body.validation_file, body.suffix,
-                   body.metadata, body.seed)  # fmt: skip
+    integrations = [{"type": "wandb", "wandb": wandb_of(one.wandb)} for one in body.integrations or ()]
+    if integrations:
+        recipe["track"] = {"wandb": integrations[0]["wandb"]}
+    job = new_job(caller, "openai", body.model, model, recipe, training.id, body.validation_file, body.suffix,
+                  body.metadata, body.seed)  # fmt: skip
+    return replace(job, integrations=integrations)
 
 
 def new_job(
@@ -84,6 +94,22 @@ def new_job(
     )  # fmt: skip
 
 
+def wandb_is_here() -> bool:
+    """Whether whoever runs the server has set up Weights & Biases."""
+    return importlib.util.find_spec("wandb") is not None and bool(os.environ.get("WANDB_API_KEY"))
+
+
+def wandb_of(values: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's settings of a Weights & Biases run, checked; raises `ApiError` (400)."""
+    try:
+        return WandbSpec.model_validate(values).model_dump(exclude_none=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ApiError(400, f"'wandb.{shown(place)}': {first['msg']}.", param="integrations[0].wandb",
+                       code="invalid_value") from None  # fmt: skip
+
+
 def refuse_unsupported(body: JobRequest) -> None:
     """400 for what OpenAI has and this server has not."""
     if body.method is not None and body.method.type != "supervised":
@@ -97,14 +123,17 @@ def refuse_unsupported(body: JobRequest) -> None:
         given = "dpo" if body.method.dpo is not None else "reinforcement"
         raise ApiError(400, f"'method.{given}' does not go with the type 'supervised'.", param=f"method.{given}",
                        code="invalid_value")  # fmt: skip
-    if body.integrations:
+    if body.integrations and not wandb_is_here():
         raise ApiError(
             400,
-            "Integrations are not supported: this server opens no connections to other services. The step metrics "
-            "are in the job's events and in its result file.",
+            "Weights & Biases is not set up on this server: it needs the package wandb and WANDB_API_KEY in its "
+            "environment. The step metrics are in the job's events and in its result file.",
             param="integrations",
             code="unsupported_integration",
         )
+    if body.integrations and len(body.integrations) > 1:
+        raise ApiError(400, "One Weights & Biases integration is possible, not several.", param="integrations",
+                       code="unsupported_integration")  # fmt: skip
     if body.hyperparameters is not None and body.method is not None:
         raise ApiError(
             400,
@@ -187,7 +216,7 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
         if not _KEY.fullmatch(idempotency_key):
             raise ApiError(400, "The header Idempotency-Key is 1 to 255 visible ASCII characters.",
                            param="Idempotency-Key", code="invalid_idempotency_key")  # fmt: skip
-        job = _with_id(draft, _id_of(caller.project_id, "key", idempotency_key))
+        job = _with_id(draft, _id_of(draft, caller.project_id, "key", idempotency_key))
         found = _record(state, job)
         if _request_of(found) != _request_of(job):
             raise ApiError(
@@ -200,7 +229,7 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
     free = ""
     for minute in (at // SAME_SECONDS, at // SAME_SECONDS - 1):
         for number in count():
-            job_id = _id_of(caller.project_id, caller.key_id, digest, str(minute), str(number))
+            job_id = _id_of(draft, caller.project_id, caller.key_id, digest, str(minute), str(number))
             try:
                 earlier = state.store.jobs.get(caller.project_id, job_id)
             except NotFound:
@@ -214,8 +243,9 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
 def _record(state: AppState, job: Job) -> Job:
     settings = state.settings
     limits = Limits(per_key=settings.max_queued_jobs_per_key, per_project=settings.max_queued_jobs)
+    what = "fine-tuning job" if job.kind in TRAININGS else job.kind
     events = (
-        NewEvent("created", f"Created fine-tuning job: {job.id}"),
+        NewEvent("created", f"Created {what}: {job.id}"),
         NewEvent("validating", f"Validating training file: {job.training_file}"),
     )
     return state.store.jobs.create(job, events, idempotency=job.id, limits=limits)[0]
@@ -225,17 +255,20 @@ def _with_id(draft: Job, job_id: str) -> Job:
     """The draft with its id, and a seed that follows from it where none was asked for."""
     drawn = int.from_bytes(hashlib.sha256(job_id.encode()).digest()[:8], "big") % (LARGEST_SEED + 1)
     seed = drawn if draft.seed < 0 else draft.seed
+    if draft.kind not in TRAININGS:
+        return replace(draft, id=job_id, seed=seed)
     recipe = {**draft.recipe, "train": {**draft.recipe["train"], "seed": seed}}
     return replace(draft, id=job_id, seed=seed, recipe=recipe)
 
 
-def _id_of(*parts: str) -> str:
+def _id_of(draft: Job, *parts: str) -> str:
+    prefix = _PREFIXES.get(draft.kind, "ftjob-")
     number = int.from_bytes(hashlib.sha256(json_bytes(parts)).digest(), "big")
     letters = ""
     for _ in range(LENGTH):
         number, letter = divmod(number, len(_LETTERS))
         letters += _LETTERS[letter]
-    return f"ftjob-{letters}"
+    return f"{prefix}{letters}"
 
 
 _REQUESTED: tuple[Callable[[Job], Any], ...] = (

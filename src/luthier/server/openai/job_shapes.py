@@ -67,6 +67,16 @@ class FineTuningJob(Shape):
     validation_file: str | None
 
 
+class Origin(Shape):
+    """The job that this one trains further: it had so many epochs and steps. `continues`: from its state, or from the
+    weights of its model with a new optimizer."""
+
+    job: str
+    epochs: int
+    step: int
+    continues: Literal["state", "weights"]
+
+
 class RecipeJob(FineTuningJob):
     """A job with what OpenAI has no word for."""
 
@@ -79,6 +89,10 @@ class RecipeJob(FineTuningJob):
     total_steps: int | None
     metrics: dict[str, Any] | None
     warnings: list[Any]
+    verdict: str | None
+    origin: Origin | None
+    started_at: int | None
+    wanted: Literal["cancel", "pause"] | None
 
 
 class JobList(PageShape):
@@ -157,6 +171,10 @@ def recipe_job_json(job: Job, organisation: str) -> dict[str, Any]:
         "total_steps": job.total_steps,
         "metrics": job.result.get("metrics"),
         "warnings": job.result.get("warnings") or [],
+        "verdict": job.result.get("verdict") or None,
+        "origin": job.result.get("origin"),
+        "started_at": job.started_at,
+        "wanted": job.wanted,
     }
 
 

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from luthier.core.answering import ModelRef
 from luthier.jobs.errors import NotFound
 from luthier.jobs.records import Identity, Model
+from luthier.jobs.run_state import state_artefact
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.errors import ApiError
@@ -66,6 +67,8 @@ async def delete_model(model: Name, state: State, caller: Caller) -> Response:
     with suppress(ApiError):  # an engine that is away holds nothing
         await all_replies(state, engine_request("unload", ref, caller, {}))
     await store_call.run(state.artefacts.delete_folder, record.artefact)
+    if record.step is None:
+        await store_call.run(state.artefacts.delete_folder, state_artefact(record.job_id))
     return json_response({"id": model, "object": "model", "deleted": True})
 
 

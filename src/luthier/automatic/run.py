@@ -1,0 +1,107 @@
+"""`luthier auto`: from data and a budget to a model, its recipe and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from luthier.automatic.folder import AutoFolder
+from luthier.automatic.found import Automatic, report_of
+from luthier.automatic.page import page_of
+from luthier.automatic.plan import Request, asked
+from luthier.automatic.session import MakeBench, Session
+from luthier.core import clock, durable
+from luthier.core.errors import Interrupted, LuthierError, UsageError
+from luthier.core.events import Event, Listener, ignore
+from luthier.core.recipe import Recipe
+from luthier.searching.workbench import Workbench
+
+BUDGET_SECONDS = 600.0
+
+
+def auto(
+    data: str | Path | Sequence[str | Path] | None = None,
+    *,
+    task: str = "auto",
+    model: str = "auto",
+    columns: dict[str, Any] | None = None,
+    validation: str | float | None = None,
+    test: str | Path | None = None,
+    budget: float | str = BUDGET_SECONDS,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+    out: str | Path = "autos",
+    resume: str | Path | None = None,
+    listener: Listener = ignore,
+    bench: MakeBench | None = None,
+    spent: float = 0.0,
+) -> Automatic:
+    """Choose method, rank, freezing, length and learning rate for `data`, within `budget`.
+
+    Args:
+        model: the base; minilm, for chat and complete luthier-nano.
+        validation: rows on which candidates are compared, a share or a file; by default as many of the rows as
+            telling them apart needs (10 to 20 %).
+        test: judges the winner's fresh run, and nothing else sees it.
+        budget: seconds for everything, or a text like "10m".
+        overrides: keys of the recipe that hold for all candidates, "train.max_length=64".
+        out: where its folder is made; `resume` names the folder of a run that was stopped, which goes on with the
+            time that was left.
+        bench: what trials run on, for those who have one. spent: seconds of the budget that are gone already.
+
+    Raises:
+        UsageError, DataError, ModelError: before anything trains.
+        Interrupted: after a signal; the best model so far is in the folder.
+    """
+    began = clock.monotonic()
+    if (data is None) == (resume is None):
+        raise UsageError(
+            "luthier auto needs data, or the folder of a run to go on with.",
+            remedy="Write luthier auto DATA, or luthier auto --resume DIR.", code="no_data", param="data",
+        )  # fmt: skip
+    if resume is not None:
+        folder = AutoFolder.open(resume)
+        request = Request.of(folder.request())
+    else:
+        plain = [str(item) for item in data] if isinstance(data, list | tuple) else [str(data)]
+        request = asked(
+            plain, budget=budget, task=task, model=model, columns=columns,
+            validation=validation, test=None if test is None else str(test), seed=seed, overrides=tuple(overrides),
+        )  # fmt: skip
+        folder = AutoFolder.create(out, Path(plain[0]).name.split(".")[0] or "data", request.to_dict())
+    return _sit(folder, request, listener, bench or _workbench, clock.monotonic() - began + spent)
+
+
+def _workbench(recipe: Recipe, listener: Listener) -> Workbench:
+    return Workbench(recipe, listener=listener)
+
+
+def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float) -> Automatic:
+    try:
+        session = Session(folder, request, listener, bench, spent)
+    except LuthierError:
+        if not any(folder.journal()):  # the data or the model was refused: there is nothing to keep
+            durable.remove_tree(folder.path)
+        raise
+    try:
+        session.run()
+    except (Interrupted, KeyboardInterrupt) as stop:
+        _write(session, is_done=False)
+        raise Interrupted(
+            "stopped on request; the best model so far is kept, and every trial.", where=str(folder.path),
+            remedy=f"Go on with: luthier auto --resume {folder.path}", code="interrupted",
+        ) from stop  # fmt: skip
+    finally:
+        folder.close()
+    report = _write(session, is_done=True)
+    left = session.clockwork.left
+    listener(Event("message", f"Done in {session.clockwork.elapsed:.0f} s, {max(0.0, left):.0f} s before the end."))
+    return Automatic(folder.path, report)
+
+
+def _write(session: Session, *, is_done: bool) -> dict[str, Any]:
+    report = report_of(session, is_done=is_done)
+    durable.write_json(session.folder.json, report)
+    durable.write_text(session.folder.html, page_of(report))
+    return report

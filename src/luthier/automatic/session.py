@@ -1,0 +1,294 @@
+"""One sitting of an automatic run: the first model, the candidates by the clock, the winner's last run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from luthier.automatic.baseline import tfidf_value
+from luthier.automatic.ending import Ending, baselines_for, end, last_recipe
+from luthier.automatic.entry import Entry, begun, reached, read_entries
+from luthier.automatic.folder import AutoFolder
+from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
+from luthier.automatic.timing import END, OPENING, Timing
+from luthier.automatic.watch import TimeIsUp, Watch
+from luthier.core import clock
+from luthier.core.errors import DataError, Interrupted, LuthierError, StorageError
+from luthier.core.events import Event, Listener
+from luthier.core.recipe import Recipe
+from luthier.evaluate.metric_names import metric_name
+from luthier.evaluate.report import told
+from luthier.search.candidates import Candidate, Facts, candidates, linear, neighbours
+from luthier.search.choosing import Pace, Result, best_of, first_bracket, next_move
+from luthier.search.halving import Ladder, Promote
+from luthier.searching.clockwork import Clockwork
+from luthier.searching.workbench import Rung, TrialRun, Workbench
+
+MakeBench = Callable[[Recipe, Listener], Workbench]
+_PUBLISH_EVERY = 8.0
+"""Seconds between two models that are written; a better one in between is written at the end of the climb."""
+_MOST = 40
+"""Candidates."""
+_LADDER = Ladder(reduction=3)
+
+
+class Session:
+    """Works on one folder until the budget is used or nothing is left to try.
+
+    Attributes:
+        entries: the candidates that were begun.
+        baseline: what the linear model on word counts reaches; None where there is none, or no time for it.
+        notes: what people should know besides.
+    """
+
+    def __init__(
+        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, spent: float = 0.0
+    ) -> None:
+        self.folder, self.request, self.listener = folder, request, listener
+        lines = list(folder.journal())
+        before = max((line.get("elapsed", 0.0) for line in lines), default=0.0)
+        self.clockwork = Clockwork(request.budget, before + spent)
+        self.watch = Watch(listener)
+        self.entries = read_entries(lines)
+        self.published = next((line for line in reversed(lines) if line["kind"] == "published"), None)
+        self.baseline: float | None = next((line["value"] for line in lines if line["kind"] == "baseline"), None)
+        self.notes: list[str] = []
+        self.ending: Ending | None = None
+        self.winner: Entry | None = None
+        began = clock.monotonic()
+        self.shared, _ = common(request)
+        self.bench = make_bench(self.shared, self.watch)
+        self.prepared = self.bench.prepared(self.shared)
+        self.metric, self.higher = self.bench.metric, self.bench.higher_is_better
+        assert self.prepared.validation is not None
+        self.rows, self.judging_rows = len(self.prepared.train), len(self.prepared.validation)
+        self.tests = 0 if self.prepared.test is None else len(self.prepared.test)
+        self.facts = Facts(self.prepared.task, self.rows, len(self.prepared.labels), self.prepared.several_labels)
+        self.timing = Timing(
+            self.clockwork, request.budget, learned=self.rows, compared=self.judging_rows, judged=self.tests
+        )
+        self.timing.reading = clock.monotonic() - began
+        self._published_at = float("-inf")
+
+    def run(self) -> None:
+        """Everything, in order."""
+        counts = f"{self.rows:,} rows to learn, {self.judging_rows:,} to compare on"
+        budget = f"{self.request.budget:.0f} s, {self.clockwork.left:.0f} of them left"
+        self.listener(Event("message", f"{self.prepared.task}: {counts}. Budget {budget}."))
+        self._first()
+        if self.baseline is None and not self.facts.writes:
+            self._baseline()
+        self._climb()
+        self.winner = self.best
+        if self.winner is None:
+            raise DataError(
+                "the budget was used up before there was a first result.", where=str(self.folder.path),
+                remedy="Give more time (--budget), or fewer rows.", code="budget_too_small",
+            )  # fmt: skip
+        self._publish(self.winner, at_once=True)
+        self._end(self.winner)
+
+    def _first(self) -> None:
+        """The frozen base with a linear head; where texts are written, the base itself until something beats it."""
+        first = candidates(self.facts)[0] if self.facts.writes else linear()
+        entry = self.entries[0] if self.entries else self._begin(first, 0, self._wanted(first))
+        if not self.facts.writes and not entry.rungs:
+            self._climb_one(entry, entry.first_rung(_LADDER))
+        trial = self.bench.open(self._recipe(entry), self._path(entry))
+        if self.published is None and self.facts.writes:
+            self.folder.publish("base", trial.export)
+            self._published(-1, 0)
+        elif self.published is None:
+            self._publish(entry, at_once=True, trial=trial)
+        else:
+            trial.advance(1)  # it answers from its folder, and can be timed
+        self.timing.pace = Pace(trial.forward_seconds() * self.rows, OPENING)
+
+    def _baseline(self) -> None:
+        found = tfidf_value(self.prepared, self.metric)
+        if found is not None:
+            self.baseline, self.timing.words = found
+            self.folder.note(kind="baseline", value=self.baseline, elapsed=self.clockwork.elapsed)
+            text = f"A linear model on word counts: {self.metric} {told(self.metric, self.baseline)}."
+            self.listener(Event("message", text))
+
+    # the climb
+
+    def _climb(self) -> None:
+        waiting = self._waiting()
+        bracket = self.entries[1].bracket if len(self.entries) > 1 else self._bracket(waiting)
+        passed_over: set[str] = set()
+        while self.clockwork.left > 0:
+            waiting = [one for one in self._waiting() if one.name not in passed_over]
+            nearest = waiting[0] if waiting else None
+            may_begin = nearest is not None and self._fits_new(nearest, bracket)
+            standings = [entry.standing(_LADDER, higher_is_better=self.higher) for entry in self.entries]
+            step = next_move(standings, _LADDER, may_begin=may_begin, fits=self._fits)
+            if isinstance(step, Promote):
+                self._climb_one(self.entries[step.number], step.rung)
+            elif nearest is None:
+                return
+            elif may_begin:
+                entry = self._begin(nearest, bracket, self._epochs(nearest))
+                self._climb_one(entry, entry.first_rung(_LADDER))
+            else:
+                passed_over.add(nearest.name)  # another one may be cheaper
+
+    def _waiting(self) -> list[Candidate]:
+        """Candidates that were not begun; when all were, the winner with other rates."""
+        tried = [entry.candidate.name for entry in self.entries]
+        left = [one for one in candidates(self.facts) if one.name not in tried]
+        if left or self.best is None:
+            return left
+        return list(neighbours(self.best.candidate, tried)) if len(tried) < _MOST else []
+
+    def _bracket(self, waiting: list[Candidate]) -> int:
+        listed = [(one, self._epochs(one)) for one in waiting]
+        seconds = self.clockwork.left - self.timing.fixed()
+        return first_bracket(listed, self.timing.pace, _LADDER, seconds)
+
+    def _begin(self, candidate: Candidate, bracket: int, epochs: int) -> Entry:
+        entry = Entry(len(self.entries), candidate, max(1, epochs), bracket)
+        self.entries.append(entry)
+        self.folder.note(**begun(entry))
+        return entry
+
+    def _climb_one(self, entry: Entry, rung: int) -> None:
+        """Train a candidate to the end of a rung, if time does not end before."""
+        began, before, done = clock.monotonic(), entry.seconds, entry.last.epoch if entry.last else 0
+        self._tell(entry, "running")
+        try:
+            with self._patience():
+                trial = self.bench.open(self._recipe(entry), self._path(entry))
+                result = trial.advance(_LADDER.epochs(rung, entry.epochs))
+        except TimeIsUp:
+            entry.state, entry.error = ("complete", "") if entry.rungs else ("failed", "its time was over")
+        except (Interrupted, StorageError):
+            raise
+        except LuthierError as error:
+            entry.state, entry.error = "failed", str(error)
+        else:
+            self._note(entry, rung, result)
+            pace, took = self.timing.pace, result.seconds - before
+            pace.saw(entry.candidate, result.epoch - done, took)
+            if not entry.candidate.is_closed:
+                pace.opened(max(0.0, clock.monotonic() - began - took))
+            if self.best is entry:
+                self._publish(entry, trial=trial)
+            elif entry.state == "complete":
+                trial.rest()
+        if entry.state == "failed":
+            self.folder.note(kind="failed", number=entry.number, error=entry.error, elapsed=self.clockwork.elapsed)
+        self._tell(entry, entry.state)
+
+    def _note(self, entry: Entry, rung: int, result: Rung) -> None:
+        elapsed = self.clockwork.elapsed
+        entry.reached(rung, result, elapsed)
+        self.folder.note(**reached(entry, rung, result, elapsed))
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Whoever trains inside is ended when only the time for the end is left."""
+        left = self.clockwork.left
+        reserve = min(self.timing.fixed() if self.best is not None else END, 0.6 * left)
+        self.watch.deadline = clock.monotonic() + max(0.0, left - reserve)
+        try:
+            yield
+        finally:
+            self.watch.deadline = float("inf")
+
+    # time
+
+    def _wanted(self, candidate: Candidate) -> int:
+        return 1 if candidate.is_closed else epochs_wanted(recipe_of(self.shared, candidate, self.request), self.rows)
+
+    def _epochs(self, candidate: Candidate) -> int:
+        return self.timing.epochs(candidate, self._wanted(candidate))
+
+    def _fits_new(self, candidate: Candidate, bracket: int) -> bool:
+        epochs = self._epochs(candidate)
+        first = _LADDER.epochs(_LADDER.first(epochs, bracket), epochs) if epochs else 0
+        return bool(epochs) and self.timing.allows_new(candidate, first, self._hopeful())
+
+    def _hopeful(self) -> list[Entry]:
+        """The best, and of those that wait the best, which may still overtake it."""
+        sign = 1.0 if self.higher else -1.0
+        waiting = [(sign * one.last.value, one) for one in self.entries if one.state == "paused" and one.last]
+        nearest = max(waiting, key=lambda pair: pair[0], default=None)
+        return [one for one in (self.best, nearest[1] if nearest else None) if one is not None]
+
+    def _fits(self, number: int, rung: int) -> bool:
+        return self.timing.allows_more(self.entries[number], rung, _LADDER)
+
+    # the best
+
+    @property
+    def best(self) -> Entry | None:
+        """The winner so far."""
+        results = [Result(one.number, one.last.value, one.last.loss) for one in self.entries if one.last is not None]
+        if not results:
+            return None
+        is_share = metric_name(self.metric).is_share
+        found = best_of(results, higher_is_better=self.higher, rows=self.judging_rows, is_share=is_share)
+        return self.entries[found.number]
+
+    def _publish(self, entry: Entry, *, at_once: bool = False, trial: TrialRun | None = None) -> None:
+        """Put its model where ``luthier predict DIR`` finds it, unless it is there."""
+        known, last = self.published, entry.last
+        if last is None or (known is not None and (known["number"], known["epoch"]) == (entry.number, last.epoch)):
+            return
+        if not at_once and clock.monotonic() - self._published_at < _PUBLISH_EVERY:
+            return
+        trial = trial or self.bench.open(self._recipe(entry), self._path(entry))
+        self.folder.publish(entry.candidate.name, trial.export)
+        self._published(entry.number, last.epoch)
+
+    def _published(self, number: int, epoch: int) -> None:
+        self.published = {"kind": "published", "number": number, "epoch": epoch, "elapsed": self.clockwork.elapsed}
+        self.folder.note(**self.published)
+        self._published_at = clock.monotonic()
+
+    def _end(self, winner: Entry) -> None:
+        """The winner's last run; where time does not allow it, the model of its trial stays."""
+        begun_before = self.folder.final.recipe_yaml.is_file()
+        epochs = self.timing.fresh_epochs(winner, self._wanted(winner.candidate))
+        is_fresh, words = begun_before or epochs > 0, self.baseline is not None
+        roomy = self.clockwork.left > 2 * self.timing.needs(winner)
+        baselines = baselines_for(self.prepared.task, words=words, roomy=roomy)
+        recipe = last_recipe(self.shared, winner, self.request, epochs=epochs if is_fresh else 0, baselines=baselines)
+        what = "The winner is trained afresh" if is_fresh else "The winner's trial is brought to its end and proved"
+        self.listener(Event("message", f"{what}: {winner.candidate.name}."))
+        self.watch.deadline = clock.monotonic() + self.clockwork.left - END
+        self.ending = end(
+            self.folder, winner, recipe, self.watch, is_fresh=is_fresh, candidates=len(self.entries)
+        )  # fmt: skip
+        self.folder.note(kind="ended", number=winner.number, elapsed=self.clockwork.elapsed)
+        self.notes += [self.ending.note] if self.ending.note else []
+
+    # small things
+
+    def _recipe(self, entry: Entry) -> Recipe:
+        more: dict[str, Any] = {} if entry.candidate.is_closed else {"train.epochs": entry.epochs}
+        return recipe_of(self.shared, entry.candidate, self.request, **more, out=str(self.folder.path / "trials"))
+
+    def _path(self, entry: Entry) -> Path:
+        return self.folder.trial(entry.number, entry.candidate.name)
+
+    def _tell(self, entry: Entry, state: str) -> None:
+        last, best = entry.last, self.best
+        text = ""
+        if state == "failed":
+            text = f"{entry.candidate.name} failed: {entry.error}"
+        elif state != "running" and last is not None:
+            text = f"{entry.candidate.name}: {self.metric} {told(self.metric, last.value)} after epoch {last.epoch} of "
+            text += f"{entry.epochs}{', the best so far' if best is entry else ''}"
+        self.listener(
+            Event("trial", text, data={
+                "number": entry.number, "name": entry.candidate.name, "state": state, "epochs": entry.epochs,
+                "epoch": last.epoch if last else 0, "value": last.value if last else None, "metric": self.metric,
+                "seconds": entry.seconds, "error": entry.error, "best": best.number if best else None,
+                "elapsed": self.clockwork.elapsed, "budget": self.request.budget, "higher_is_better": self.higher,
+            })
+        )  # fmt: skip

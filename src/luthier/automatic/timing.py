@@ -1,0 +1,85 @@
+"""The time of an automatic run: what things will take, and what has to be left for the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from luthier.automatic.entry import Entry
+from luthier.search.candidates import Candidate, linear
+from luthier.search.choosing import Pace, epochs_that_fit
+from luthier.search.halving import Ladder
+from luthier.searching.clockwork import Clockwork
+
+END = 2.0
+"""Seconds for auto.json, auto.html and what comes after."""
+OPENING = 1.0
+"""Seconds of opening a trial, until one was timed."""
+_PAGES = 2.0
+"""Seconds for intervals, the report and the model card."""
+_MARGIN = 1.1
+_MORE_ROWS = 1.1
+"""A fresh run learns some of the rows that candidates were compared on."""
+
+
+class Timing:
+    """Arithmetic over what was timed so far.
+
+    Attributes:
+        reading: seconds that the data took to read. words: that the linear model on word counts took.
+        learned, compared, judged: rows.
+    """
+
+    def __init__(self, clockwork: Clockwork, budget: float, *, learned: int, compared: int, judged: int) -> None:
+        self.clockwork, self.budget = clockwork, budget
+        self.learned, self.compared, self.judged = learned, compared, judged
+        self.reading = self.words = 0.0
+        self.pace = Pace(0.0, OPENING)
+
+    @property
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.clockwork.left
+
+    def fixed(self) -> float:
+        """Of the last run besides its epochs: reading, loading, gates, proof, report; and the end."""
+        forward = self.pace.epoch(linear()) / max(1, self.learned)
+        proof = (1.5 * (self.judged or self.compared) + self.compared) * forward + 1.3 * self.words
+        return self.reading + 2 * self.pace.overhead + proof + _PAGES + END
+
+    def fresh(self, entry: Entry) -> float:
+        """Of a training of this candidate from the beginning."""
+        trained = entry.seconds_of_all
+        if trained is None or entry.candidate.is_closed:
+            trained = self.pace.epoch(entry.candidate) * entry.epochs
+        return _MARGIN * trained
+
+    def fresh_epochs(self, entry: Entry, most: int) -> int:
+        """How many epochs a training from the beginning can have now: those of its trial or more, at most `most`; 0
+        where there is no time for that."""
+        if entry.candidate.is_closed:
+            return int(self.needs(entry) < self.left)
+        one = _MARGIN * _MORE_ROWS * max(self.pace.epoch(entry.candidate), (entry.seconds_of_all or 0.0) / entry.epochs)
+        found = int((self.left - self.fixed()) / max(one, 1e-9))
+        return 0 if found < entry.epochs else max(entry.epochs, min(found, most))
+
+    def needs(self, entry: Entry) -> float:
+        """What has to be left if it wins, for its fresh run."""
+        return self.fixed() + _MORE_ROWS * self.fresh(entry)
+
+    def epochs(self, candidate: Candidate, most: int) -> int:
+        """How many epochs it gets; 0 where there is no time for one."""
+        if candidate.is_closed:
+            return 1
+        return epochs_that_fit(candidate, self.pace, most, self.budget, self.fixed())
+
+    def allows_new(self, candidate: Candidate, first_epochs: int, hopeful: Iterable[Entry]) -> bool:
+        """Whether a new one can do its first rung, and any of the hopeful ones can still win after that."""
+        took = 0.0 if candidate.is_closed else self.pace.epoch(candidate) * first_epochs
+        reserve = max((self.needs(one) for one in hopeful), default=0.0)
+        return self.left > self.pace.overhead + took + reserve
+
+    def allows_more(self, entry: Entry, rung: int, ladder: Ladder) -> bool:
+        """Whether it can be brought to `rung`, and win after that."""
+        target = ladder.epochs(rung, entry.epochs)
+        more = target - (entry.last.epoch if entry.last else 0)
+        return self.left > self.pace.overhead / 2 + self.pace.epoch(entry.candidate) * more + self.needs(entry)

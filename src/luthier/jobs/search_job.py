@@ -1,0 +1,94 @@
+"""One search: its trials, the best again, and the fresh run of the best; a later worker goes on with its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from luthier.core import durable
+from luthier.core.events import Event, Listener
+from luthier.jobs.parts import PartsListener
+from luthier.jobs.pipeline import check_files
+from luthier.jobs.worker_wire import Assignment
+from luthier.search.study import Study
+from luthier.searching import search
+from luthier.searching.asked import asked
+from luthier.searching.folder import SearchFolder
+from luthier.searching.watching import row
+
+
+def run_search(assignment: Assignment, listener: Listener) -> dict[str, Any]:
+    """Search, or go on; gives the search's folder, and facts of the fresh run of the best.
+
+    Raises `LuthierError`; `Interrupted` after a signal, with everything saved.
+    """
+    check_files(assignment.files)
+    told = SearchListener(listener)
+    folder = SearchFolder(Path(assignment.run))
+    if folder.request.is_file():
+        told.tell_again(folder)
+    else:
+        values, _, settings = asked(assignment.recipe, {}, {}, assignment.job)
+        durable.make_folder(folder.path)
+        folder.begin(values, settings)
+    found = search(resume=folder.path, listener=told)
+    run = folder.best
+    report = run.report()
+    assert report is not None, "a search that is done has a fresh run"
+    best = found.best
+    assert best is not None
+    return {
+        "folder": str(folder.path),
+        "run": str(run.path),
+        "model": str(run.model),
+        "trained_tokens": int(report["cost"]["tokens"]),
+        "steps": len(found.trials),
+        "metrics": {name: cell["value"] for name, cell in report["metrics"].items()},
+        "verdict": found.verdict,
+        "warnings": list(report["warnings"]),
+        "task": report["task"],
+        "method": report["method"],
+        "base": best["params"].get("model"),  # where bases are searched; else it is the job's own
+        "best": {"trial": best["trial"], "params": best["params"], "value": best["value"]},
+    }
+
+
+class SearchListener:
+    """Trials as parts of the job."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._parts = PartsListener(listener)
+
+    def __call__(self, event: Event) -> None:
+        """One event of the search."""
+        if event.kind != "trial":
+            self._parts(event)
+            return
+        data = event.data
+        counts = data["counts"]
+        left = None if data["budget"] is None else max(0.0, data["budget"] - data["elapsed"])
+        names = ("number", "state", "params", "epochs", "epoch", "value", "seconds", "error", "is_best", "metric")
+        self._parts.part(
+            str(data["number"]), _change(data), event.message, {name: data[name] for name in names},
+            done=data["trials"] - counts.get("running", 0), total=data["most_trials"], level=event.level,
+            seconds_left=left,
+        )  # fmt: skip
+
+    def tell_again(self, folder: SearchFolder) -> None:
+        """What a worker that died may not have told of."""
+        space, settings = folder.asked()
+        study = Study(folder.journal(), space, settings)
+        if not study.is_begun:
+            return
+        trials = study.trials()
+        done = sum(trial.state != "running" for trial in trials)
+        for trial in trials:
+            about = {**row(trial), "is_best": False, "metric": study.metric}
+            self._parts.part(
+                str(trial.number), _change(about), f"trial {trial.number}: {trial.state}", about, done=done,
+                total=study.most_trials, again=True,
+            )  # fmt: skip
+
+
+def _change(about: dict[str, Any]) -> str:
+    return f"{about['state']}:{about['epoch']}"

@@ -1,0 +1,26 @@
+"""What a worker does: the job of its assignment, by its kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from luthier.core.events import Listener
+from luthier.jobs.worker_wire import Assignment
+
+
+def run_job(assignment: Assignment, listener: Listener) -> dict[str, Any]:
+    """Do the job, or go on with it; gives what the supervisor publishes.
+
+    Raises `LuthierError`; `Interrupted` after a signal, with everything saved.
+    """
+    if assignment.kind == "search":
+        from luthier.jobs.search_job import run_search
+
+        return run_search(assignment, listener)
+    if assignment.kind == "decision":
+        from luthier.jobs.decision_job import run_decision
+
+        return run_decision(assignment, listener)
+    from luthier.jobs import pipeline
+
+    return pipeline.run_job(assignment, listener)

@@ -1,0 +1,134 @@
+"""Who gets the next seconds of a time budget, and when to stop: successive halving by the clock.
+
+Candidates climb the rungs of `halving`; what time allows decides which rung they begin at (the more time, the later
+they are judged), whether another one may begin, and when the rest of the budget has to be left for the fresh run of the
+winner.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from luthier.search.candidates import Candidate
+from luthier.search.halving import TOP, Done, Ladder, Promote, Standing, Step, next_step
+
+SHARE_FOR_ONE = 0.2
+"""Of the budget, what the whole training of one candidate may take: a short schedule that is trained to its end says
+more of a candidate than the beginning of a long one. The winner's fresh run is then as long as time allows."""
+_SHARE_FOR_ONE_EPOCH = 0.35
+"""Where not even one epoch fits into that."""
+_SHARE_FOR_LIST = 0.6
+"""Of the time for finding, what the first rung of the whole list may take."""
+_UNKNOWN = 1.2
+"""A kind that was never timed is taken to be a little slower than the others."""
+
+
+class Pace:
+    """Seconds that things take on this machine at this time, learned as they happen.
+
+    Attributes:
+        overhead: seconds of opening a trial, besides its epochs.
+    """
+
+    def __init__(self, unit: float, overhead: float) -> None:
+        self._first, self.overhead = unit, overhead
+        self._units: dict[str, float] = {}
+
+    def saw(self, candidate: Candidate, epochs: int, seconds: float) -> None:
+        """`epochs` epochs took `seconds`."""
+        if epochs > 0 and not candidate.is_closed:
+            self._units[candidate.kind] = seconds / (epochs * candidate.cost)
+
+    def opened(self, seconds: float) -> None:
+        """A trial took `seconds` besides its epochs."""
+        self.overhead = (self.overhead + seconds) / 2
+
+    def epoch(self, candidate: Candidate) -> float:
+        """Seconds of an epoch."""
+        known = self._units.get(candidate.kind)
+        if known is None:
+            known = _UNKNOWN * statistics.median(self._units.values()) if self._units else self._first
+        return known * candidate.cost
+
+
+def epochs_that_fit(candidate: Candidate, pace: Pace, most: int, budget: float, fixed: float) -> int:
+    """How many epochs its whole training can have: at most `most`; 0 where not even one fits.
+
+    Args:
+        fixed: seconds of the winner's end: gates, proof, report.
+    """
+    if candidate.is_closed:
+        return most
+    one = max(pace.epoch(candidate), 1e-9)
+    if one > SHARE_FOR_ONE * budget:
+        return int(one <= min(_SHARE_FOR_ONE_EPOCH * budget, (budget - fixed) / 2))
+    return max(1, min(most, math.floor(SHARE_FOR_ONE * budget / one)))
+
+
+def first_bracket(
+    listed: Sequence[tuple[Candidate, int]], pace: Pace, ladder: Ladder, seconds: float
+) -> int:  # fmt: skip
+    """The bracket for all candidates: the latest first rung at which the whole list still fits into its share.
+
+    Args:
+        listed: candidates with the epochs of their fresh run.
+        seconds: for finding the best.
+    """
+    for bracket in range(TOP, 0, -1):
+        cost = sum(
+            pace.overhead + pace.epoch(one) * ladder.epochs(ladder.first(total, bracket), total)
+            for one, total in listed
+            if total
+        )
+        if cost <= _SHARE_FOR_LIST * seconds:
+            return bracket
+    return 0
+
+
+def next_move(
+    standings: Sequence[Standing], ladder: Ladder, *, may_begin: bool, fits: Callable[[int, int], bool]
+) -> Step:
+    """The next step of a session: promote, begin another one, or be done.
+
+    Args:
+        may_begin: whether there is another candidate, and time for its first rung.
+        fits: whether there is time to bring candidate `number` to `rung`.
+
+    At the end, when neither fits, the best that wait go on as far as there is time: it would be wasted otherwise.
+    """
+    possible = [
+        one if one.state != "paused" or fits(one.number, one.rung + 1) else replace(one, state="complete")
+        for one in standings
+    ]
+    step = next_step(possible, ladder, may_begin=may_begin)
+    if not isinstance(step, Done):
+        return step
+    waiting = [one for one in possible if one.state == "paused"]
+    if not waiting:
+        return Done()
+    best = max(waiting, key=lambda one: (one.scores[one.rung], one.rung, -one.number))
+    return Promote(best.number, best.rung + 1)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a candidate reached: the validation metric, and the loss at the same state."""
+
+    number: int
+    value: float
+    loss: float
+
+
+def best_of(results: Sequence[Result], *, higher_is_better: bool, rows: int, is_share: bool) -> Result:
+    """The winner. Values nearer than half a standard error of the best on `rows` rows cannot be told apart: of these
+    the one with the smallest loss is taken, which says more of few rows than counting right and wrong does."""
+    sign = 1.0 if higher_is_better else -1.0
+    top = max(results, key=lambda one: (sign * one.value, -one.loss))
+    margin = 0.0
+    if is_share and higher_is_better:
+        margin = 0.5 * math.sqrt(max(top.value * (1 - top.value), 1 / rows) / rows)
+    near = [one for one in results if sign * (top.value - one.value) <= margin]
+    return min(near, key=lambda one: (one.loss, -sign * one.value, one.number))

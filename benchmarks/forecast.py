@@ -114,16 +114,16 @@ def jobs() -> list[Job]:
         ("finance sentiment lora", example("finance-sentiment", "classify", "lora", train__epochs=4)),
         ("delivery reviews full", example("delivery-reviews", "classify", "full", train__epochs=2, data__columns={"text": "review", "label": "verdict"})),
         ("e2e lora", e2e("lora", 0.15, train__epochs=1, evaluate__generate_rows=48)),
-        ("e2e full, 3 epochs", e2e("full", 0.05, train__epochs=3, evaluate__generate_rows=16)),
         ("e2e adapter, no answers", e2e("adapter", 0.15, train__epochs=1, evaluate__generate_rows=0, evaluate__samples=0)),
-        ("e2e ia3, 3 layers frozen", e2e("ia3", 0.12, train__epochs=2, freeze__layers=3, evaluate__generate_rows=16)),
         ("gsm8k lora", gsm8k("lora", 0.02, train__epochs=1, evaluate__generate_rows=16, evaluate__max_tokens=100, **long)),
         ("gsm8k full", gsm8k("full", 0.02, train__epochs=1, evaluate__generate_rows=0, evaluate__memorisation=0, **long)),
         ("chat lora", example("brand-voice-chat", "chat", "lora", train__epochs=2)),
-        ("chat bitfit", example("brand-voice-chat", "chat", "bitfit", train__epochs=3, evaluate__generate_rows=16)),
         ("product descriptions full", example("product-descriptions", "complete", "full", train__epochs=2)),
         ("product descriptions prefix", example("product-descriptions", "complete", "prefix", train__epochs=1, evaluate__generate_rows=16)),
         ("contract clauses lora", example("contract-clauses", "chat", "lora", train__epochs=1)),
+        ("e2e full, 3 epochs", e2e("full", 0.05, train__epochs=3, evaluate__generate_rows=16)),
+        ("e2e ia3, 3 layers frozen", e2e("ia3", 0.12, train__epochs=2, freeze__layers=3, evaluate__generate_rows=16)),
+        ("chat bitfit", example("brand-voice-chat", "chat", "bitfit", train__epochs=3, evaluate__generate_rows=16)),
     ]
 
 

@@ -10,6 +10,7 @@ BENCH_ARGS ?=
 LANGUAGE_BENCH_ARGS ?= --shape 31m
 ENGINE_BENCH_ARGS ?= --shape 135m
 SERVICE_BENCH_ARGS ?=
+SEARCH_BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint format bench docs lock clean base-model env env-dev env-mlflow
@@ -58,6 +59,7 @@ bench: env-dev
 	@$(BIN)/python -m benchmarks.language_speed $(LANGUAGE_BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.engine $(ENGINE_BENCH_ARGS)
 	@$(BIN)/python -m benchmarks.service $(SERVICE_BENCH_ARGS)
+	@$(BIN)/python -m benchmarks.search_speed $(SEARCH_BENCH_ARGS)
 
 base-model: env-dev
 	@$(BIN)/pip install -q -c constraints.txt -e ".[base-model]"

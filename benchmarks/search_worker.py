@@ -41,12 +41,12 @@ class Watch:
 
 def recipe_values(job: dict[str, Any]) -> dict[str, Any]:
     return {
-        "model": "minilm",
+        "model": job.get("model", "minilm"),
         "task": "classify",
         "data": {"train": job["train"], "validation": job["validation"]},
         "method": {"kind": "lora", "rank": 8, "alpha": 32},
         "head": {"pooling": "stock", "dropout": 0.0},
-        "freeze": {"embeddings": True, "layers": 4},
+        "freeze": {"embeddings": True, "layers": job.get("frozen", 4)},
         "train": {
             "epochs": job["epochs"], "batch_size": job["batch"], "learning_rate": 1e-3, "head_learning_rate": 1e-3,
             "dropout": 0.0, "max_length": 64, "patience": 0, "precision": "fp32",

@@ -16,7 +16,8 @@ from luthier.cli.search_view import LiveView
 from luthier.core.events import Event
 
 RATE = "{search: {low: 1e-4, high: 1e-2, log: true}}"
-TRIAL = {"number": 0, "state": "complete", "epoch": 9, "epochs": 9, "value": 0.9, "params": {"train.learning_rate": 1e-3}}
+PARAMS = {"train.learning_rate": 1e-3}
+TRIAL = {"number": 0, "state": "complete", "epoch": 9, "epochs": 9, "value": 0.9, "params": PARAMS}
 REPORT: dict[str, Any] = {
     "metric": "accuracy", "higher_is_better": True, "verdict": "Trial 0 is the best of 2.", "notes": ["A note."],
     "trials": [{**TRIAL, "number": 1, "state": "pruned", "epoch": 1, "value": 0.95}, TRIAL],

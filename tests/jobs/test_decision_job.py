@@ -79,6 +79,9 @@ def test_a_decision_goes_on_with_the_arms_that_it_has(base: Path, tmp_path: Path
     result = run_job(job, heard)
     assert heard.arms(again=True) == ARMS[:2]
     assert heard.arms() == ARMS[2:], "no arm is built twice"
+    told = [event.message for event in heard.events if event.message.startswith("head only: ")]
+    assert len(told) == 1, "an arm is told once"
+    assert "%" in told[0]
     again = run_job(job, late := Arms())
     assert late.arms(again=True) == ARMS
     decided = json.loads((Path(result["folder"]) / "decision.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 from luthier.jobs import store_datasets, store_exports
 from luthier.jobs.errors import Conflict, NoRoom, NotFound
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Dataset, DatasetVersion, ModelExport, TrafficRow
+from luthier.jobs.page_records import Dataset, DatasetVersion, ModelExport, TrafficRow
 
 
 def a_version(dataset, file, number=1, **more):

@@ -206,11 +206,14 @@ def test_a_wrong_choice_is_refused_before_anything_is_made(place: Any) -> None:
     assert not (place.folder / "searches").exists()
 
 
-def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+def start(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
     program = Path(__file__).with_name("killed_search.py")
-    return subprocess.Popen(
-        [sys.executable, str(program), str(folder), str(seconds)], stderr=subprocess.PIPE, text=True
-    )
+    with open(folder / "stderr.txt", "ab") as errors:
+        return subprocess.Popen([sys.executable, str(program), str(folder), str(seconds)], stderr=errors)
+
+
+def said(folder: Path) -> str:
+    return (folder / "stderr.txt").read_text(encoding="utf-8")
 
 
 def epochs_of(folder: Path) -> list[str]:
@@ -218,9 +221,9 @@ def epochs_of(folder: Path) -> list[str]:
     return log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
 
 
-def wait_for(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+def wait_for(folder: Path, count: int, process: subprocess.Popen[bytes]) -> None:
     while len(epochs_of(folder)) < count:
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert process.poll() is None, said(folder)
         time.sleep(0.02)
 
 
@@ -244,7 +247,7 @@ def test_kill_9_in_the_middle_loses_nothing_and_does_nothing_twice(place: Any) -
         process.send_signal(signal.SIGKILL)
         process.wait()
     process = start(killed.path, 0.0)
-    assert process.wait() == 0, process.stderr.read() if process.stderr else ""
+    assert process.wait() == 0, said(killed.path)
     assert outcome(killed, place) == expected
     again = Counter(epochs_of(killed.path))
     twice = [name for name, count in again.items() if count > 1]
@@ -259,7 +262,7 @@ def test_two_processes_share_a_search_and_one_takes_over_from_the_other(place: A
     wait_for(folder.path, 6, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    assert second.wait() == 0, second.stderr.read() if second.stderr else ""
+    assert second.wait() == 0, said(folder.path)
     found = place.search(FakeBench(noise=0.003), resume=folder.path)
     assert len(found.trials) == 12
     assert len({json.dumps(trial["params"]) for trial in found.trials}) == 12

@@ -16,7 +16,8 @@ from wire import Wire
 
 from luthier.core import clock
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Dataset, DatasetVersion, Endpoint, Job, ModelExport, NewEvent, StoredFile, Upload
+from luthier.jobs.page_records import Dataset, DatasetVersion, ModelExport
+from luthier.jobs.records import Endpoint, Job, NewEvent, StoredFile, Upload
 from luthier.server.auth import open_to_all_paths, require, routes_of
 
 TABLE = Path(__file__).with_name("auth_matrix.txt")

@@ -113,6 +113,7 @@ def test_jobs_beside_each_other(jobs: Jobs) -> None:
     assert told["shared_rows"] == ROWS
     assert told["disagreements"]["total"] == 19
     assert [row["line"] for row in told["disagreements"]["data"]] == [2, 3, 4, 5, 6]
+    assert told["disagreements"]["data"][0]["source"] == "films.csv"
     assert [one["predicted"] for one in told["disagreements"]["data"][0]["answers"]] == ["b", "a"]
     rest = jobs.ask("POST", "compare", {"jobs": [good, bad], "after": 15, "limit": 100}).json()
     assert (len(rest["disagreements"]["data"]), rest["disagreements"]["next"]) == (4, None)

@@ -15,7 +15,8 @@ from wire import Wire, class_rows
 from luthier.core import clock
 from luthier.jobs.ids import new_id
 from luthier.jobs.model_export import pack
-from luthier.jobs.records import Endpoint, ModelExport, TrafficRow
+from luthier.jobs.page_records import ModelExport, TrafficRow
+from luthier.jobs.records import Endpoint
 from luthier.server import data_children
 from luthier.server.errors import ApiError
 from luthier.server.traffic import Traffic, bucket_of, in_steps, quantile

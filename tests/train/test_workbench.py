@@ -165,7 +165,7 @@ def test_patience_ends_a_trial(toy: TrainToy) -> None:
 def test_nothing_held_out(toy: TrainToy) -> None:
     with pytest.raises(RecipeError) as refused:
         Workbench(toy.recipe(**{"data.validation": 0.0}))
-    assert refused.value.code == "no_validation_rows"
+    assert refused.value.code == "no_held_out_rows"
 
 
 def test_another_recipe_in_the_same_folder(toy: TrainToy) -> None:

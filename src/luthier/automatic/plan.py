@@ -62,10 +62,10 @@ def asked(
             remedy="Give more time, for example --budget 10m.", code="budget_too_small", param="budget",
         )  # fmt: skip
     given = [str(item) for item in data] if isinstance(data, list | tuple) else [str(data)]
-    columns = options.pop("columns", None)
-    return Request([_full(item) for item in given], budget=seconds, columns=dict(columns or {}),
-                   **{name: _full(value) if name in ("test", "validation") and isinstance(value, str) else value
-                      for name, value in options.items() if value is not None})  # fmt: skip
+    named = {name: options.get(name) for name in ("test", "validation")}
+    files = {name: _full(value) for name, value in named.items() if isinstance(value, str)}
+    plain: dict[str, Any] = {name: value for name, value in {**options, **files}.items() if value is not None}
+    return Request([_full(item) for item in given], budget=seconds, **plain)
 
 
 def _full(source: str) -> str:

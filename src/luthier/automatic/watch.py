@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from luthier.core import clock
 from luthier.core.events import Event, Listener
 
@@ -16,8 +14,8 @@ class Watch:
     """The listener of all runs of a session: steps and new warnings are passed on, and past `deadline` (in the clock's
     seconds) the next event raises `TimeIsUp`."""
 
-    def __init__(self, listener: Listener, now: Callable[[], float] = clock.monotonic) -> None:
-        self._listener, self._now = listener, now
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self.deadline = float("inf")
         self._warned: set[str] = set()
 
@@ -31,5 +29,5 @@ class Watch:
         elif event.level != "info" and self._is_news(event):
             self._warned.add(event.message)
             self._listener(event)
-        if event.kind in ("step", "judging", "evaluation", "gate", "message") and self._now() > self.deadline:
+        if event.kind in ("step", "judging", "evaluation", "gate", "message") and clock.monotonic() > self.deadline:
             raise TimeIsUp

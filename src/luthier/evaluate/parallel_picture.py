@@ -60,7 +60,8 @@ def parallel(title: str, axes: Sequence[Axis], lines: Sequence[Line], note: str)
     words = f"{len(lines)} trials over {', '.join(axis.name for axis in axes)}"
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} 274" role="img" class="picture" '
-        f'style="font-size:12px;min-width:{width:.0f}px" aria-label="{escape(title)}"><title>{escape(title)}</title>'
+        f'style="font-size:12px;min-width:{width:.0f}px;max-width:{1.25 * width:.0f}px" '
+        f'aria-label="{escape(title)}"><title>{escape(title)}</title>'
         f"<desc>{escape(words)}</desc>{''.join(parts)}</svg>"
     )
     return (

@@ -102,7 +102,7 @@ def _probed(recipe: Recipe, timeout_seconds: float | None) -> tuple[Forecast, Ba
     memory = probe["peak_bytes"] + more + mapped_bytes(work, base)
     spread = _MEMORY_SPREAD + 0.3 * more / memory
     found = assemble(
-        work, base, judging, model=known_model(probe["model"]), machine=probe["machine"], entries=ledger.read(),
+        work, base, judging, model=known_model(probe["model"]), machine=probe["machine"], entries=ledger.recent(),
         measured=measured, memory=(memory, spread), basis="probe",
     )  # fmt: skip
     brief = found.brief()

@@ -86,13 +86,13 @@ class Watch:
             memory = (float(probed["memory"][0]), float(probed["memory"][1]))
         self._probed = probed if memory is not None else None
         self._first = self._forecast(measured, memory, "formula" if self._probed is None else "probe")
-        self._tell(self._first, sentence(self._first) + ".")
+        self._tell(self._first, f"Forecast: {sentence(self._first)}{_caution(self._first)}.")
 
     def _forecast(self, measured: dict[str, float], memory: tuple[float, float] | None, basis: str) -> Forecast:
         assert self._work is not None and self._base is not None and self._chosen is not None
         found = assemble(
             self._left(self._work), self._base, self._judging, model=known_model(self._chosen.model),
-            machine=self._machine, entries=ledger.read(), measured=measured, memory=memory, basis=basis,
+            machine=self._machine, entries=ledger.recent(), measured=measured, memory=memory, basis=basis,
         )  # fmt: skip
         return replace(found, cost=cost_of(found.seconds, load_prices()))
 
@@ -177,6 +177,14 @@ class Watch:
             whole=not self._resumed,
             extra=extra,
         )
+
+
+def _caution(forecast: Forecast) -> str:
+    """What a person should know of a forecast that was made before the first step."""
+    if forecast.basis == "formula" and not forecast.runs_known:
+        return "; a guess, as no run has ended on this machine yet"
+    early = forecast.workload.most_early_epochs < forecast.workload.epochs
+    return "; sooner where patience ends it" if early else ""
 
 
 def _peak() -> int:

@@ -55,7 +55,7 @@ def from_shapes(recipe: Recipe) -> tuple[Forecast, Base]:
         test_rows = _count(test.samples())
     found = quick(
         recipe, task=train.task, lengths=tokens_of_bytes(sizes, train.task), config=config, labels=len(labels) or 1,
-        entries=ledger.read(), machine=machine_key(), model=known_model(model), validation=validation,
+        entries=ledger.recent(), machine=machine_key(), model=known_model(model), validation=validation,
         test_rows=test_rows, answer_tokens=sum(answers) / len(answers) / BYTES_PER_TOKEN[writes] + 1,
         parameters=None if entry is None else entry.parameters,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from luthier.core.children import die_with_parent
 _KEPT = (
     "PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME",
     "LD_LIBRARY_PATH", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_HOME", "CUDA_VISIBLE_DEVICES", "HF_HOME",
-    "HF_HUB_CACHE", "XDG_CACHE_HOME", "SYSTEMROOT",
+    "HF_HUB_CACHE", "XDG_CACHE_HOME", "XDG_DATA_HOME", "LUTHIER_LEDGER", "LUTHIER_PRICES", "SYSTEMROOT",
 )  # fmt: skip
 """What a child may know of our environment: no key, no address of a database, no credentials of a store."""
 

@@ -25,7 +25,8 @@ def compare(request: Mapping[str, Any]) -> None:
     """Compare and write.
 
     Args:
-        request: `out` (a folder that is not there yet) and `jobs`: of each `id`, `name` (unique, for sentences),
+        request: `out` (a folder that is not there yet), `sources` (what people call the files of the first job, by the
+            names that its worker saw) and `jobs`: of each `id`, `name` (unique, for sentences),
             `recipe` (with ids of files), and `folder` with its report.json and answers.jsonl.
     """
     from luthier.evaluate.answered_runs import AnsweredRun, compare_answered
@@ -52,7 +53,9 @@ def compare(request: Mapping[str, Any]) -> None:
         "notes": found.notes,
     }
     with durable.atomic_folder(Path(request["out"])) as folder:
-        lines = (json.dumps(strict(row), allow_nan=False) + "\n" for row in found.disagreements)
+        sources = request["sources"]
+        named = ({**row, "source": sources.get(row["source"], row["source"])} for row in found.disagreements)
+        lines = (json.dumps(strict(row), allow_nan=False) + "\n" for row in named)
         durable.write_text(folder / DISAGREEMENTS, "".join(lines))
         durable.write_json(folder / COMPARISON, strict(summary))
 

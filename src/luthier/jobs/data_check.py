@@ -11,7 +11,7 @@ from typing import Any
 from luthier.core.errors import DataError, LuthierError
 from luthier.data.samples import Finding
 from luthier.jobs.children import begin_checking
-from luthier.jobs.file_names import named
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _MEMORY_BYTES = 16 * 2**30
@@ -43,15 +43,6 @@ def run_check(request: dict[str, Any]) -> dict[str, Any]:
     except LuthierError as error:
         return {"error": renamed(error.to_dict(), names)}
     return {"report": renamed(report, names)}
-
-
-def renamed(value: Any, names: dict[str, str]) -> Any:
-    """`value` with files as people call them, never by our paths."""
-    if isinstance(value, str):
-        return named(value, names)
-    if isinstance(value, dict):
-        return {key: renamed(item, names) for key, item in value.items()}
-    return [renamed(item, names) for item in value] if isinstance(value, list | tuple) else value
 
 
 def main(argv: list[str]) -> int:

@@ -17,7 +17,7 @@ from luthier.data.fixing import Fixes, ending_of, write_fixed
 from luthier.data.formats import recognise
 from luthier.data.row_view import RowView
 from luthier.jobs.children import begin_checking
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _MEMORY_BYTES = 8 * 2**30

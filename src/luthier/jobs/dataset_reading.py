@@ -15,7 +15,7 @@ from luthier.data.dataset import Dataset
 from luthier.data.formats import Format, recognise
 from luthier.data.row_view import write_view
 from luthier.jobs.children import begin_checking
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _MEMORY_BYTES = 8 * 2**30

@@ -63,15 +63,26 @@ class DecisionListener:
 
     def __init__(self, listener: Listener) -> None:
         self._parts = PartsListener(listener)
+        self._held: Event | None = None
 
     def __call__(self, event: Event) -> None:
-        """One event of the decision."""
-        if event.kind != "arm":
+        """One event of the decision. A message that is about the arm which comes next is told with it."""
+        held, self._held = self._held, None
+        words = event.data["arm"]["name"] + ": " if event.kind == "arm" else ""
+        told = held if held is not None and words and held.message.startswith(words) else None
+        if held is not None and told is None:
+            self._parts(held)
+        if event.kind == "message":
+            self._held = event
+        elif event.kind == "arm":
+            self._tell(event.data, told)
+        else:
             self._parts(event)
-            return
-        data = event.data
+
+    def _tell(self, data: dict[str, Any], told: Event | None) -> None:
         arm = {name: value for name, value in data["arm"].items() if name != "run"}
         self._parts.part(
-            arm["name"], arm["state"], f"{arm['name']}: {arm['state']}", {**arm, "metric": data["metric"]},
-            done=data["done"], total=data["total"], again=data["again"],
+            arm["name"], arm["state"], f"{arm['name']}: {arm['state']}" if told is None else told.message,
+            {**arm, "metric": data["metric"]}, done=data["done"], total=data["total"], again=data["again"],
+            level="info" if told is None else told.level,
         )  # fmt: skip

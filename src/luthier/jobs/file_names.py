@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 
 def named(text: str, names: Mapping[str, str]) -> str:
@@ -10,6 +11,15 @@ def named(text: str, names: Mapping[str, str]) -> str:
     for path, name in names.items():
         text = text.replace(path, name)
     return text
+
+
+def renamed(value: Any, names: dict[str, str]) -> Any:
+    """`value` with files as people call them, never by our paths."""
+    if isinstance(value, str):
+        return named(value, names)
+    if isinstance(value, dict):
+        return {key: renamed(item, names) for key, item in value.items()}
+    return [renamed(item, names) for item in value] if isinstance(value, list | tuple) else value
 
 
 COMPARISON, DISAGREEMENTS = "comparison.json", "disagreements.jsonl"

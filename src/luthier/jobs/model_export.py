@@ -10,12 +10,12 @@ import os
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 from luthier.core.children import die_with_parent
 from luthier.core.durable_files import FileWriter
 from luthier.core.errors import LuthierError
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 _NICE = 10
@@ -44,7 +44,8 @@ def export_model(request: dict[str, Any]) -> dict[str, Any]:
 def pack(folder: Path, archive: Path, top: str) -> None:
     """All files of `folder` as a tar archive, below the folder `top`; without anything of this machine."""
     with FileWriter(archive) as writer:
-        with tarfile.open(fileobj=cast(BinaryIO, writer), mode="w|", format=tarfile.PAX_FORMAT) as packed:
+        streamed: Literal["w|"] = "w|"  # through the writer, which alone touches the disk
+        with tarfile.open(fileobj=cast(BinaryIO, writer), mode=streamed, format=tarfile.PAX_FORMAT) as packed:
             for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
                 facts = tarfile.TarInfo(f"{top}/{path.relative_to(folder).as_posix()}")
                 facts.size, facts.mode, facts.mtime = path.stat().st_size, 0o644, int(path.stat().st_mtime)

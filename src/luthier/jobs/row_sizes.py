@@ -15,7 +15,7 @@ from luthier.data.prepare import names_of
 from luthier.data.samples import Sample
 from luthier.forecasting.without_probe import bytes_of
 from luthier.jobs.children import begin_checking
-from luthier.jobs.data_check import renamed
+from luthier.jobs.file_names import renamed
 from luthier.jobs.worker_wire import from_line, to_line
 
 LOOKED_AT = 200_000

@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 
 from luthier.jobs.database import Database
 from luthier.jobs.errors import Conflict, NotFound
+from luthier.jobs.page_records import Dataset, DatasetVersion
 from luthier.jobs.reading import Order, one, page, reader, start_of, values_of
-from luthier.jobs.records import TERMINAL, Dataset, DatasetVersion, Page, StoredFile
+from luthier.jobs.records import TERMINAL, Page, StoredFile
 from luthier.jobs.room import check_room
 from luthier.jobs.store_files import uses
 from luthier.jobs.tables import dataset_versions, datasets, files, jobs, projects

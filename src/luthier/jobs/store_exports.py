@@ -9,8 +9,8 @@ import sqlalchemy as sql
 
 from luthier.jobs.database import Database
 from luthier.jobs.errors import Conflict
+from luthier.jobs.page_records import ModelExport
 from luthier.jobs.reading import one, reader, values_of
-from luthier.jobs.records import ModelExport
 from luthier.jobs.tables import exports, projects
 
 MOST = 100

@@ -14,8 +14,9 @@ import sqlalchemy as sql
 from luthier.jobs.database import Database
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import new_id
+from luthier.jobs.page_records import Session
 from luthier.jobs.reading import values_of
-from luthier.jobs.records import Identity, Session
+from luthier.jobs.records import Identity
 from luthier.jobs.tables import keys, sessions
 
 _TOKEN_BYTES = 32

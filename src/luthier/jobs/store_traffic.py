@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sql
 
 from luthier.jobs.database import Database
+from luthier.jobs.page_records import TrafficRow
 from luthier.jobs.reading import reader, values_of
-from luthier.jobs.records import TrafficRow
 from luthier.jobs.tables import traffic
 
 _columns, _row = reader(traffic, TrafficRow)

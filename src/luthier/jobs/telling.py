@@ -53,7 +53,7 @@ class Telling:
             self._step(data, seconds_of(line))
         elif kind == "evaluation":
             self._evaluation(data, seconds_of(line))
-        elif kind != "judging":  # the last step of an epoch waits for its validation loss
+        elif kind not in ("judging", "forecast"):  # the last step of an epoch waits for its validation loss
             self._release()
         if kind == "checkpoint" and data.get("whole_epoch"):
             step = data["step"]

@@ -176,6 +176,6 @@ def sentence(forecast: Forecast) -> str:
     seconds, memory = forecast.seconds, forecast.peak_memory_bytes
     gib = [value / 2**30 for value in (memory.value, memory.low, memory.high)]
     return (
-        f"Forecast: {plain_time(seconds.value)} ({plain_time(seconds.low)} to {plain_time(seconds.high)}), "
+        f"{plain_time(seconds.value)} ({plain_time(seconds.low)} to {plain_time(seconds.high)}), "
         f"{gib[0]:.1f} GiB of memory ({gib[1]:.1f} to {gib[2]:.1f})"
     )

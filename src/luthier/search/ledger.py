@@ -68,9 +68,15 @@ def append(entry: Entry, path: Path | None = None) -> None:
     durable_files.append_line(path or ledger_file(), line, most_bytes=MOST_BYTES)
 
 
-def read(path: Path | None = None) -> list[Entry]:
-    """The runs, oldest first; lines that are broken, of another format or too long are passed over."""
-    found = (_entry(line) for line in _lines(path or ledger_file()))
+def recent() -> list[Entry]:
+    """The newest runs, as many as a forecast looks at."""
+    return read(most=2 * RECENT)
+
+
+def read(path: Path | None = None, *, most: int | None = None) -> list[Entry]:
+    """The runs, oldest first, of the last `most` lines; broken lines and those of another format are passed over."""
+    lines = _lines(path or ledger_file())
+    found = (_entry(line) for line in (lines if most is None else lines[-most:]))
     return [entry for entry in found if entry is not None]
 
 
@@ -171,21 +177,26 @@ def accuracy(entries: Sequence[Entry]) -> dict[str, Any]:
     for basis in ("probe", "formula", "first_steps"):
         cells = {}
         for key in ("seconds", "peak_memory_bytes"):
-            pairs = [
-                (said, entry.actual[key])
-                for entry in entries
-                if entry.whole and (said := _said(entry, basis, key)) and entry.actual.get(key)
-            ]
+            pairs, early = [], []
+            for entry in entries:
+                said = _said(entry, basis, key)
+                if entry.whole and said and entry.actual.get(key):
+                    pairs.append((said, float(entry.actual[key])))
+                    early.append(bool(entry.extra.get("early")))
             if pairs:
-                cells[key] = record(pairs)
+                cells[key] = record(pairs, early)
         if cells:
             report["by_basis"][basis] = cells
     return report
 
 
-def record(pairs: Sequence[tuple[dict[str, float], float]]) -> dict[str, Any]:
-    """Of (predicted {value, low, high}, actual): median absolute error as a share, share within the interval."""
-    errors = [abs(said["value"] - was) / was for said, was in pairs]
+def record(pairs: Sequence[tuple[dict[str, float], float]], early: Sequence[bool]) -> dict[str, Any]:
+    """Of (predicted {value, low, high}, actual): median absolute error as a share, share within the interval.
+
+    `early` marks runs that patience ended: their value was of all epochs, so only their interval is judged.
+    """
+    errors = [abs(said["value"] - was) / was for (said, was), ended in zip(pairs, early, strict=True) if not ended]
+    errors = errors or [abs(said["value"] - was) / was for said, was in pairs]
     within = sum(said["low"] <= was <= said["high"] for said, was in pairs)
     return {"runs": len(pairs), "median_error": median(errors), "within": within / len(pairs)}
 

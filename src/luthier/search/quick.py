@@ -2,7 +2,7 @@
 tokenizer: for a server's process, and wherever a probe would take too long.
 
     found = quick(recipe, task="classify", lengths=tokens_of_bytes(row_bytes, "classify"), config=config,
-                  labels=3, entries=ledger.read(), machine=machine_key())
+                  labels=3, entries=ledger.recent(), machine=machine_key())
     found.to_dict()
 """
 
@@ -54,7 +54,7 @@ def quick(
     Args:
         lengths: tokens of each row of data.train, uncut; of those that a share of it holds back, too.
         config: the base's config.json. labels: classes, numbers or tags of the target.
-        entries, machine: `search.ledger.read()`, and `search.machine.machine_key()` of where it will run.
+        entries, machine: `search.ledger.recent()`, and `search.machine.machine_key()` of where it will run.
         validation: tokens of each row of a validation file; None: the recipe's share of `lengths`.
         test_rows: rows of data.test; None: there is none.
         answer_tokens: of an answer to be learned, on average (chat, complete).

@@ -51,7 +51,7 @@ def _sure(report: Report) -> str:
         names.append(f"Trial {luck['runner_up_trial']}, the runner-up")
         columns.append(luck["runner_up_values"])
     rows = [
-        [str(seed), *(told(metric, column[i]) for column in columns)] for i, seed in enumerate(luck["seeds"])
+        [f"seed {seed}", *(told(metric, column[i]) for column in columns)] for i, seed in enumerate(luck["seeds"])
     ]  # fmt: skip
     return body + table(f"{report['metric_title']} on the validation rows with other seeds", names, rows)
 

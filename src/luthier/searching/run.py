@@ -88,6 +88,9 @@ def search(
             "stopped on request; every trial so far is kept.", where=str(folder.path),
             remedy=f"Go on with: luthier search --resume {folder.path}", code="interrupted",
         ) from stop  # fmt: skip
+    except LuthierError:
+        session.stop()  # every trial is kept, whatever it failed of
+        raise
 
 
 def _workbench(recipe: Recipe, listener: Listener) -> Bench:
@@ -145,9 +148,6 @@ class _Session:
         try:
             self._end(bench)
             return self.write(is_done=True)
-        except LuthierError:
-            self.write(is_done=False)  # every trial is kept, whatever became of the fresh run
-            raise
         finally:
             ending.release()
 

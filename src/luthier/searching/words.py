@@ -62,7 +62,7 @@ def luck_sentences(report: Report) -> list[str]:
         difference = luck["difference"]
         found.append(
             f"Against the runner-up, trial {luck['runner_up_trial']}, with the same seeds: "
-            f"{gap(metric, difference['value'])} ({gap(metric, difference['low'])} to "
+            f"{gap(metric, difference['value'])} ({gap(metric, difference['low']).removesuffix(' points')} to "
             f"{gap(metric, difference['high'])}) in its favour."
         )
     if luck["why_fewer"]:

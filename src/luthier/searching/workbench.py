@@ -51,7 +51,7 @@ class Workbench:
 
     `recipe` is any of the trials' (without ``{search: ...}``): its data are read here, once. Trials may differ in
     everything, and share what their settings have in common. Raises `DataError`, `ModelError`, and `RecipeError`
-    (`no_validation_rows`) where nothing is held out to compare trials on.
+    (`no_held_out_rows`) where nothing is held out to compare trials on.
 
     Attributes:
         metric: name of the validation metric.
@@ -70,7 +70,7 @@ class Workbench:
             raise RecipeError(
                 "nothing is held out, and trials are compared on validation rows.",
                 remedy="Set data.validation to a share, for example 0.1, or to a file.",
-                code="no_validation_rows",
+                code="no_held_out_rows",
                 param="data.validation",
             )
         if prepared.task in LANGUAGE_TASKS:

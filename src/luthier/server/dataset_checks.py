@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from luthier import __version__
 from luthier.core import durable
 from luthier.core.errors import StorageError
-from luthier.jobs.records import DatasetVersion, Identity
+from luthier.jobs.page_records import DatasetVersion
+from luthier.jobs.records import Identity
 from luthier.server import data_children, store_call
 from luthier.server.dataset_sources import temporary_folder
 from luthier.server.errors import ApiError

@@ -8,7 +8,8 @@ from typing import Any
 
 from luthier.core.errors import StorageError
 from luthier.data.row_view import RowView
-from luthier.jobs.records import DatasetVersion, Identity, StoredFile
+from luthier.jobs.page_records import DatasetVersion
+from luthier.jobs.records import Identity, StoredFile
 from luthier.server import data_children, store_call
 from luthier.server.dataset_sources import temporary_folder, view_name
 from luthier.server.errors import ApiError

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from luthier.core import clock
 from luthier.core.errors import LuthierError
-from luthier.jobs.records import TrafficRow
+from luthier.jobs.page_records import TrafficRow
 from luthier.jobs.store_traffic import joined
 from luthier.server import store_call
 from luthier.server.state import AppState

@@ -51,11 +51,15 @@ class Ready:
     weights: Weights | None = None
     """What trains, where other trials take turns in the same model."""
 
+    def take_turn(self) -> None:
+        """Put what trains here into the model, where other trials use the same one."""
+        if self.weights is not None:
+            self.weights.install()
+
     def advance(self, listener: Journal, upkeep: Upkeep) -> None:
         """Train to the end of `upkeep.until_epoch`; raises `TrainingError`, and `Interrupted` after a signal."""
         parts, spec = self.parts, self.recipe.train
-        if self.weights is not None:
-            self.weights.install()
+        self.take_turn()
         keep = epoch_keeper(self.run, upkeep.epoch_models, parts.runner.forward, parts.save, parts.on_evaluation)
         with stop_flag() as should_stop:
             Loop(

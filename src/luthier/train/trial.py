@@ -74,6 +74,7 @@ class Trial:
     def forward_seconds(self, most: int = 64) -> float:
         """Seconds that one row takes through the model without a gradient, measured on a few rows."""
         assert self._ready is not None
+        self._ready.take_turn()
         parts = self._ready.parts
         table, runner, model = parts.table, parts.runner, parts.model
         rows = np.unique(np.linspace(0, len(table) - 1, min(most, len(table))).astype(np.int64))
@@ -95,6 +96,7 @@ class Trial:
             if self._ready is None:
                 self._ready = self._make(journal, Upkeep(lean=True))
         ready = self._ready
+        ready.take_turn()
         model, progress, vocabulary = ready.parts.model, ready.progress, ready.parts.runner.forward.vocabulary
         if vocabulary is not None:
             vocabulary.publish()

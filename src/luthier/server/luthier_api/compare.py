@@ -20,6 +20,7 @@ from luthier.server import helpers, store_call
 from luthier.server.auth import Caller
 from luthier.server.errors import ApiError
 from luthier.server.helpers import Turns
+from luthier.server.luthier_api.answers import file_names_of
 from luthier.server.openai.answering import unless_gone
 from luthier.server.openai.answers import ERRORS, LONGEST_ID, PLAIN_TEXT, Shape, json_response
 from luthier.server.openai.body import Body, whole
@@ -151,6 +152,7 @@ async def _make(state: AppState, jobs: list[Job], place: Path) -> None:
     folders = await store_call.run(lambda: [str(state.artefacts.folder(job.result["report"])) for job in jobs])
     request = {
         "out": str(place),
+        "sources": await store_call.run(file_names_of, state, jobs[0]),
         "jobs": [
             {"id": job.id, "name": name, "recipe": job.recipe, "folder": folder}
             for job, name, folder in zip(jobs, _names(jobs), folders, strict=True)

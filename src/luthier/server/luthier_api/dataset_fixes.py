@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from luthier.jobs.dataset_fixing import DUPLICATES, NEAR_DUPLICATES
-from luthier.jobs.records import DatasetVersion, Identity
+from luthier.jobs.page_records import DatasetVersion
+from luthier.jobs.records import Identity
 from luthier.server import data_children, store_call
 from luthier.server.auth import Caller
 from luthier.server.dataset_checks import FINDINGS, REPORT, CheckOptions, check_of

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Path, Query
 from pydantic import Field
 
-from luthier.jobs.records import Dataset, DatasetVersion
+from luthier.jobs.page_records import Dataset, DatasetVersion
 from luthier.server.luthier_api.check import CheckReport
 from luthier.server.openai.answers import LONGEST_ID, PageShape, Shape
 from luthier.server.openai.body import Body

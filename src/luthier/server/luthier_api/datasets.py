@@ -9,7 +9,8 @@ from fastapi.responses import Response
 
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Dataset, DatasetVersion, Identity
+from luthier.jobs.page_records import Dataset, DatasetVersion
+from luthier.jobs.records import Identity
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.dataset_checks import check_name

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from luthier.jobs.records import TrafficRow
+from luthier.jobs.page_records import TrafficRow
 from luthier.server import store_call
 from luthier.server.auth import Caller
 from luthier.server.luthier_api.endpoints import EndpointId

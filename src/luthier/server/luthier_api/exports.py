@@ -16,7 +16,8 @@ from pydantic import Field
 
 from luthier.core.errors import LuthierError
 from luthier.jobs.ids import new_id
-from luthier.jobs.records import Identity, Model, ModelExport
+from luthier.jobs.page_records import ModelExport
+from luthier.jobs.records import Identity, Model
 from luthier.server import data_children, store_call
 from luthier.server.auth import Caller
 from luthier.server.dataset_sources import temporary_folder

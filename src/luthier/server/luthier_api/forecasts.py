@@ -153,7 +153,7 @@ def _forecast(
 def _lengths(sizes: Sizes, task: str) -> list[int]:
     """Tokens of each row; where only some sizes are known, the others are like them."""
     known: list[int] = tokens_of_bytes(sizes["sizes"], task)
-    rows = min(sizes["rows"], _MOST_ROWS)
+    rows = min(int(sizes["rows"]), _MOST_ROWS)
     return (known * -(-rows // max(1, len(known))))[:rows]
 
 

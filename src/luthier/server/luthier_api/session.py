@@ -9,7 +9,8 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from luthier.jobs.errors import NotFound
-from luthier.jobs.records import Identity, Session
+from luthier.jobs.page_records import Session
+from luthier.jobs.records import Identity
 from luthier.server import cookies, store_call
 from luthier.server.auth import Caller, open_to_all
 from luthier.server.exchange import exchange_of

@@ -1,0 +1,142 @@
+"""The controller by a clock of its own: the budget is kept, a model is always there, and a crash loses nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from clocked import Clocked, PowerCut
+
+from luthier.core.errors import UsageError
+from luthier.core.events import Event
+from luthier.models.run_model import model_folder
+
+GOOD = {"head": 0.6, "full": 0.8, "lora": 0.9, "pairs full": 0.7}
+
+
+@pytest.mark.parametrize(
+    ("budget", "second", "noise"),
+    [(20.0, 0.5, 0.4), (20.0, 30.0, 0.2), (45.0, 3.0, 0.4), (90.0, 0.05, 0.0), (90.0, 3.0, 0.4), (300.0, 30.0, 0.2),
+     (600.0, 3.0, 0.4)],
+)
+def test_the_budget_is_kept(clocked: Clocked, budget: float, second: float, noise: float) -> None:
+    clocked.second, clocked.noise, clocked.kinds = second, noise, GOOD
+    found = clocked.auto(budget=budget)
+    assert clocked.now <= 1.05 * budget
+    assert model_folder(found.path).is_dir()
+    assert json.loads((found.path / "auto.json").read_text())["done"] is True
+    assert (found.path / "auto.html").is_file()
+
+
+def test_with_time_the_best_wins_and_is_trained_afresh(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    found = clocked.auto(budget=600.0)
+    assert found.best["recipe"]["method"]["kind"] == "lora"
+    assert clocked.trained == ["final: lora"]
+    assert found.report["final"]["is_fresh"] is True
+    assert json.loads((model_folder(found.path) / "luthier.json").read_text()) == {"kind": "lora"}
+    assert len(found.trials) >= 10
+    assert sum(one["epoch"] == one["epochs"] for one in found.trials) < len(found.trials)  # halving
+
+
+def test_more_time_tries_more(clocked: Clocked) -> None:
+    clocked.kinds, clocked.second = GOOD, 1.0
+    counts = [len(clocked.auto(budget=budget).trials) for budget in (30.0, 120.0, 900.0)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_the_fresh_run_has_the_time_that_is_left(clocked: Clocked) -> None:
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 1.5
+    found = clocked.auto(budget=120.0)
+    trial = next(one for one in found.trials if one["name"] == found.best["name"])
+    assert found.best["recipe"]["train"]["epochs"] >= trial["epochs"]
+    assert clocked.now > 0.6 * 120
+
+
+def test_a_model_is_there_from_the_first_one_on(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    seen: list[str] = []
+
+    def hear(event: Event) -> None:
+        found = list((clocked.folder / "autos").glob("*/best.json")) if event.kind == "step" else []
+        seen.extend(json.loads((model_folder(one.parent) / "luthier.json").read_text())["kind"] for one in found)
+
+    clocked.auto(hear, budget=200.0)
+    assert seen[0] == "head"
+    assert "lora" in seen
+    assert seen == sorted(seen, key=["head", "pairs full", "full", "lora"].index)  # only ever a better one
+
+
+def test_a_power_cut_anywhere_loses_nothing(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    whole = clocked.auto(budget=150.0)
+    took = clocked.now
+    for cut in (0.1, 0.4, 0.7, 0.97):
+        world = Clocked(clocked.folder / f"cut-{cut}")
+        world.folder.mkdir()
+        world.kinds = GOOD
+        _cut_and_go_on(world, clocked, cut * took, whole.best["name"])
+
+
+def _cut_and_go_on(world: Clocked, clocked: Clocked, at: float, expected: str) -> None:
+    clocked.now, clocked.stop_after, clocked.folder = 0.0, at, world.folder
+    with pytest.raises(PowerCut):
+        clocked.auto(budget=150.0)
+    (folder,) = (world.folder / "autos").iterdir()
+    begun = [line for line in (folder / "journal.jsonl").read_text().splitlines() if '"begun"' in line]
+    if at > 5:
+        assert model_folder(folder).is_dir()
+    clocked.stop_after, before = float("inf"), clocked.now
+    found = clocked.auto(resume=folder)
+    assert found.path == folder
+    assert clocked.now - before <= 1.05 * 150.0 - at + 15  # what the journal did not see yet may be spent again
+    names = [one["name"] for one in found.trials]
+    assert names[: len(begun)] == [json.loads(line)["candidate"]["name"] for line in begun]
+    assert len(set(names)) == len(names)
+    assert found.best["name"] == expected
+
+
+def test_what_is_done_is_done(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    found = clocked.auto(budget=100.0)
+    clocked.now = 0.0
+    again = clocked.auto(resume=found.path)
+    assert len(clocked.trained) == 1
+    assert again.best["name"] == found.best["name"]
+
+
+def test_a_candidate_that_fails_is_passed_over(clocked: Clocked) -> None:
+    clocked.kinds, clocked.failing = GOOD, ("lora", "bitfit")
+    found = clocked.auto(budget=300.0)
+    states = {one["name"]: one["state"] for one in found.trials}
+    assert states["lora, rank 16"] == "failed"
+    assert found.best["recipe"]["method"]["kind"] == "full"
+
+
+def test_patience_ends_a_trial(clocked: Clocked) -> None:
+    clocked.kinds, clocked.patience_after = GOOD, 2
+    found = clocked.auto(budget=300.0)
+    assert all(one["epoch"] <= 2 for one in found.trials)
+
+
+@pytest.mark.parametrize("budget", [0.5, 1.0, 19.9, "1s", float("nan"), float("inf"), -5.0])
+def test_too_small_a_budget_is_refused(clocked: Clocked, budget: object) -> None:
+    with pytest.raises(UsageError) as caught:
+        clocked.auto(budget=budget)
+    assert caught.value.code == "budget_too_small"
+    assert not (clocked.folder / "autos").exists()
+
+
+def test_the_report_is_written_to_be_read(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    found = clocked.auto(budget=200.0)
+    assert found.verdict.startswith(found.best["name"].capitalize()[:4])
+    page = (found.path / "auto.html").read_text(encoding="utf-8")
+    assert page.index(found.verdict[:30]) < page.index("Quality against training time")
+    front = {one["name"] for one in found.trials if one["pareto"]}
+    assert front == set(found.report["pareto"])
+    best = max(one["value"] for one in found.trials)
+    assert any(one["value"] == best for one in found.trials if one["pareto"])
+    assert Path(found.best["recipe_file"]).is_file()

@@ -30,6 +30,17 @@ export function address(value) {
   return SAFE_ADDRESS.test(String(value)) ? String(value) : "#";
 }
 
+/** A link to another server, whose address is shown as it is; a text where it is no address of the web. For what the server's
+ * own operator set up, never for what came with data. */
+export function external(value) {
+  let url = null;
+  try { url = new URL(String(value)); } catch { /* no address */ }
+  if (!url || !["http:", "https:"].includes(url.protocol)) return h("span", { class: "mono small" }, value);
+  const link = h("a", { rel: "noopener noreferrer", target: "_blank", class: "mono small" }, value);
+  link.setAttribute("href", url.href);
+  return link;
+}
+
 /** Append texts, elements and lists of them; null and false are left out. */
 export function add(element, ...children) {
   for (const child of children.flat(Infinity)) {

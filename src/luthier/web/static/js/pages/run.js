@@ -3,7 +3,7 @@
 import { get, maybe, path, post, role } from "../api.js";
 import { answers } from "../answer_rows.js";
 import { runCurves } from "../curves.js";
-import { byId, fill, h } from "../dom.js";
+import { byId, external, fill, h } from "../dom.js";
 import { count, duration, number, short } from "../format.js";
 import { sections, verdict } from "../report.js";
 import { act, isActive, isOver, runName, runProgress, secondsLeft, share, stand, taskWords } from "../runs.js";
@@ -17,6 +17,7 @@ const curves = runCurves(byId("curves"), id);
 let job = null;
 let reported = false;
 let samplesSeen = 0;
+const mirrors = new Map();
 
 async function refresh() {
   try {
@@ -115,10 +116,9 @@ function about() {
   ]));
 }
 
-/** Links to MLflow and others; only real addresses become links. */
+/** Links to MLflow and others, of which the run's events tell. */
 function trackers() {
-  const links = job.tracking ?? [];
-  return Array.isArray(links) && links.length ? list(links.map((one) => h("span", null, `${one.kind ?? "tracker"}: `, h("span", { class: "mono small" }, one.url ?? "")))) : "";
+  return mirrors.size ? list([...mirrors].map(([kind, place]) => h("span", null, `${kind}: `, external(place)))) : "";
 }
 
 async function checkpoints() {
@@ -165,6 +165,10 @@ function events() {
   follow(path`/v1/fine_tuning/jobs/${id}/events?stream=true`, {
     onEvent: (event) => {
       if (event.type === "metrics" && job && !isOver(job)) soon();
+      if (event.data?.tracking) {
+        mirrors.set(event.data.tracking.kind, event.data.tracking.place);
+        if (job) about();
+      }
       if (event.type !== "metrics") {
         waiting.push(event);
         pending ??= setTimeout(flush, 150);

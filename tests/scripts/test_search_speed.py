@@ -53,7 +53,7 @@ def test_ratios_are_of_pairs_and_to_the_score_that_both_reach() -> None:
     same = _run("plain", 20.0, [(6.0, 0, 1, 0.6, 1.1001), (9.0, 1, 1, 0.8, 0.8)], besides=0.04, shared=1.0)
     assert time_to(theirs, 0.7) == 40.0
     lines = table([ours, theirs, same], "full").splitlines()
-    assert "| **4.00** (one pair) | **2.50** (one pair) | **5.00** (one pair) | 3 | 20 / 80 | 8 / 40 | 0.7000 / 0.8000 |" in lines[2]
+    assert "| **4.00** (one pair) | **2.50** (one pair) | **5.00** (one pair) | 3 | 20 / 80 | 8 / 40 |" in lines[2]
     assert "| other trials | 50 | 1.5 |" in lines[2]
     assert "| **4.00** (one pair) | - | **4.44** (one pair) |" in lines[3]
     assert "| 1.0e-04 | 20 | 1.0 |" in lines[3]

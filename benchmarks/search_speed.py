@@ -113,6 +113,7 @@ def line(ours: str, pruner: str, pairs: list[tuple[dict[str, Any], dict[str, Any
     """One line of the table: `ours` against the peer with this pruner."""
     middle = statistics.median
     whole = [theirs["wall"] / mine["wall"] for mine, theirs in pairs]
+    busy = [theirs["cpu"] / mine["cpu"] for mine, theirs in pairs if "cpu" in mine and "cpu" in theirs]
     scores = [min(best(mine), best(theirs)) for mine, theirs in pairs]
     reach = [time_to(theirs, score) / time_to(mine, score) for (mine, theirs), score in zip(pairs, scores, strict=True)]
     seconds = [(time_to(mine, score), time_to(theirs, score)) for (mine, theirs), score in zip(pairs, scores, strict=True)]
@@ -121,7 +122,7 @@ def line(ours: str, pruner: str, pairs: list[tuple[dict[str, Any], dict[str, Any
     same = [value for value in differences if value is not None]
     mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return (
-        f"| {TITLES[ours]} | {PEERS[pruner]} | {spread(whole)} | {spread(reach)} | {DEMANDED:g} | "
+        f"| {TITLES[ours]} | {PEERS[pruner]} | {spread(whole)} | {spread(busy) if busy else '-'} | {spread(reach)} | {DEMANDED:g} | "
         f"{middle(r['wall'] for r in mine):.0f} / {middle(r['wall'] for r in theirs):.0f} | "
         f"{middle(a for a, _ in seconds):.0f} / {middle(b for _, b in seconds):.0f} | "
         f"{middle(map(best, mine)):.4f} / {middle(map(best, theirs)):.4f} | "
@@ -138,10 +139,11 @@ def table(results: list[dict[str, Any]], size: str) -> str:
     """The committed table, from results of one size."""
     runs = {(r["side"], r["pruner"], r["round"]): r for r in results if r["size"] == size}
     lines = [
-        "| ours | the peer's pruner | whole search, ratio | time to the same score, ratio | demanded | whole search s, "
+        "| ours | the peer's pruner | whole search, ratio | the same in processor time | time to the same score, ratio | "
+        "demanded | whole search s, "
         "ours / peer | to the score s | best accuracy | its validation loss | epochs trained | largest loss difference | "
         "ours besides training, ms per trial | shared work s | peak GiB |",
-        "|" + "---|" * 14,
+        "|" + "---|" * 15,
     ]
     for ours in ("search", "plain"):
         for pruner in PEERS:

@@ -280,6 +280,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as out:
         result = {"search": search, "plain": plain, "trainer": trainer}[side](job, out, watch)
     result["evaluations"] = watch.evaluations
+    result["cpu"] = time.process_time()
     result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(result))
 

@@ -143,6 +143,7 @@ def table(path: Path) -> str:
         lines = ["| data set | rows | metric | auto | " + arm + " | auto minus it | |", "|---|---|---|---|---|---|---|"]
         for row in rows:
             theirs, difference, verdict = row["against"].get(arm, (math.nan, None, "better"))
+            verdict = "tie" if verdict not in counts else verdict
             counts[verdict] += 1
             between = "" if difference is None else (
                 f"{difference.value:+.3f} ({difference.low:+.3f} to {difference.high:+.3f})"

@@ -73,7 +73,7 @@ def test_a_power_cut_anywhere_loses_nothing(clocked: Clocked) -> None:
     clocked.kinds = GOOD
     whole = clocked.auto(budget=150.0)
     took = clocked.now
-    for cut in (0.1, 0.4, 0.7, 0.97):
+    for cut in (0.04, 0.1, 0.2, 0.4, 0.7, 0.97):
         world = Clocked(clocked.folder / f"cut-{cut}")
         world.folder.mkdir()
         world.kinds = GOOD

@@ -37,10 +37,11 @@ def _use(report: Report) -> str:
     best = report["best"]
     if best is None:
         return ""
-    run = "final/report.html is the report of its fresh run; " if best["run"] else ""
+    run = f"The report of its last run is report.html in {best['run']}. " if best["run"] else ""
     return (
-        f"<p>luthier predict on this folder answers with the best model. {escape(run)}recipe.yaml is its recipe, and "
-        "luthier train recipe.yaml trains it again.</p>"
+        "<p><code>luthier predict</code> with this folder answers with the best model. "
+        f"{escape(run)}<code>recipe.yaml</code> is its recipe, and <code>luthier train recipe.yaml</code> trains it "
+        "again.</p>"
     )
 
 
@@ -78,12 +79,12 @@ def _pareto(report: Report) -> str:
         [one["name"] + _mark(report, one), told(report["metric"], one["value"]), _seconds(one["seconds_of_all"]),
          f"{one['trainable_parameters'] or 0:,}"]
         for one in sorted(_shown(report), key=lambda one: one["seconds_of_all"] or 0.0)
-        if one["pareto"]
+        if one["pareto"] or _mark(report, one)
     ]  # fmt: skip
     if not rows:
         return ""
     columns = ["Candidate", report["metric_title"], "Training", "Trained parameters"]
-    caption = "Candidates that no other beats in quality, seconds and size together"
+    caption = "The winner, and the candidates that no other beats in quality, seconds and size together"
     return table(caption, columns, rows)
 
 
@@ -117,7 +118,7 @@ def _mark(report: Report, one: Mapping[str, Any]) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.1f} s"
+    return "-" if value is None else f"{value:,.2f} s" if value < 1 else f"{value:,.1f} s"
 
 
 def _table(report: Report) -> str:

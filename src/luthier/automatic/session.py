@@ -120,6 +120,9 @@ class Session:
         waiting = self._waiting()
         bracket = self.entries[1].bracket if len(self.entries) > 1 else self._bracket(waiting)
         passed_over: set[str] = set()
+        for entry in self.entries:
+            if entry.state == "paused" and not entry.rungs:  # it was stopped in its first epochs
+                self._climb_one(entry, entry.first_rung(_LADDER))
         while self.clockwork.left > 0:
             waiting = [one for one in self._waiting() if one.name not in passed_over]
             nearest = waiting[0] if waiting else None

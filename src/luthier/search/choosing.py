@@ -106,7 +106,7 @@ def next_move(
     step = next_step(possible, ladder, may_begin=may_begin)
     if not isinstance(step, Done):
         return step
-    waiting = [one for one in possible if one.state == "paused"]
+    waiting = [one for one in possible if one.state == "paused" and one.rung in one.scores]
     if not waiting:
         return Done()
     best = max(waiting, key=lambda one: (one.scores[one.rung], one.rung, -one.number))

@@ -157,3 +157,18 @@ def test_a_probe_that_takes_too_long_is_ended(journey: Journey) -> None:
     with pytest.raises(TrainingError) as told:
         luthier.forecast(**fields(journey), timeout_seconds=0.05)
     assert told.value.code == "probe_failed"
+
+
+def test_a_probe_among_other_programs_says_so(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probe(recipe(journey), RunDir(tmp_path / "probe"))
+    assert 0 < found["busy"] <= 1
+    said = {}
+    for busy in (1.0, 0.25):
+        monkeypatch.setattr(asking, "ask", lambda *_, busy=busy, **__: {**found, "busy": busy})
+        said[busy] = luthier.forecast(**fields(journey))
+    assert said[0.25].seconds.low == pytest.approx(0.25 * said[1.0].seconds.low)
+    assert said[0.25].seconds.high == said[1.0].seconds.high
+    assert any("25% of its time" in note for note in said[0.25].notes)
+    assert not any("Other programs" in note for note in said[1.0].notes)

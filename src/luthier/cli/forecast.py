@@ -83,7 +83,7 @@ def show(found: Forecast) -> None:
     work, console = found.workload, output.stdout_console()
     console.print(
         f"{work.task} on {found.model}, {work.method}: {work.train.rows:,} rows, {work.train.tokens:,} tokens, "
-        f"{work.epochs} epochs of {work.steps_per_epoch:,} steps."
+        f"{_count(work.epochs, 'epoch')} of {_count(work.steps_per_epoch, 'step')}."
     )
     console.print(_main(found))
     longest = sorted(found.stages.items(), key=lambda item: -item[1])[:4]
@@ -99,8 +99,14 @@ _STAGES = {
     "steps": "training steps", "judging": "judging the result", "setup": "reading the data and the base",
     "gates": "the checks before the first step", "saving": "checkpoints", "base": "judging the untuned base",
     "tfidf": "the baseline on words", "frozen": "the baseline on frozen features", "cache": "the frozen layers",
-    "samples": "sample answers", "finish": "writing the model", "scratch": "the baseline from scratch",
+    "majority": "the most frequent answer", "memorisation": "looking for answers learned by heart",
+    "forgetting": "measuring what was forgotten", "samples": "sample answers", "finish": "writing the model",
+    "scratch": "the baseline from scratch",
 }  # fmt: skip
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _main(found: Forecast) -> Table:

@@ -16,6 +16,11 @@ def monotonic() -> float:
     return time.perf_counter()
 
 
+def processor() -> float:
+    """Seconds that this process has computed, on all cores together."""
+    return time.process_time()
+
+
 def sleep(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)

@@ -22,6 +22,8 @@ from luthier.search.workload import Base, Workload
 
 __all__ = ["Forecast", "forecast", "seconds_of_run"]
 
+_BUSY = 0.8
+"""Share of its time that a probe computes on a machine of its own, at least; the rest it waits for the disk."""
 _MEMORY_SPREAD = 0.04
 """Relative deviation of a peak that was measured."""
 
@@ -76,6 +78,16 @@ def cost_of_nothing(table: Prices, cost: dict[str, Any]) -> None:
     cost_of(Interval(0.0, 0.0, 0.0), table, **cost)
 
 
+def _among_others(found: Forecast, busy: float) -> Forecast:
+    """A probe that had to share the processor tells of a run that shares it, too: alone, it would be faster."""
+    seconds = replace(found.seconds, low=found.seconds.low * busy)
+    note = (
+        f"Other programs used the processor while this was measured (the probe had {busy:.0%} of its time): on an idle "
+        "machine the run is faster."
+    )
+    return replace(found, seconds=seconds, notes=(*found.notes, note))
+
+
 def _priced(found: Forecast, base: Base, table: Prices, cost: dict[str, Any]) -> Forecast:
     return replace(
         found,
@@ -105,6 +117,8 @@ def _probed(recipe: Recipe, timeout_seconds: float | None) -> tuple[Forecast, Ba
         work, base, judging, model=known_model(probe["model"]), machine=probe["machine"], entries=ledger.recent(),
         measured=measured, memory=(memory, spread), basis="probe",
     )  # fmt: skip
+    if probe["busy"] < _BUSY:
+        found = _among_others(found, probe["busy"])
     brief = found.brief()
     asked = {
         "tokens": work.train.tokens, "measured": {name: round(value, 4) for name, value in found.stages.items()},

@@ -67,7 +67,7 @@ class _Probe:
     def __init__(self, recipe: Recipe, run: RunDir, journal: Journal) -> None:
         self.asked, self.folder, self.journal = recipe, run, journal
         self.stages: dict[str, float] = {}
-        self.began = clock.monotonic()
+        self.began, self.computed = clock.monotonic(), clock.processor()
 
     @contextmanager
     def timed(self, stage: str, times: float = 1.0) -> Iterator[None]:
@@ -116,7 +116,12 @@ class _Probe:
             "training_peak_bytes": training_peak,
             "peak_bytes": peak_memory_bytes(),
             "probe_seconds": clock.monotonic() - self.began,
+            "busy": 1.0 if device != "cpu" else self._busy(),
         }
+
+    def _busy(self) -> float:
+        """Which part of the time this process could compute; less than most of it: others were computing, too."""
+        return min(1.0, (clock.processor() - self.computed) / max(clock.monotonic() - self.began, 1e-9))
 
     def _assemble(self) -> tuple[Prepared, BaseSource, Parts]:
         recipe = self.asked

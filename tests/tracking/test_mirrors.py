@@ -292,6 +292,57 @@ def test_wrong_settings_are_told(track, said):
     assert "secret" not in str(caught.value)
 
 
+WANDB = {"project": "p"}
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("mlflow", {}, {"mlflow": "URL"}),
+        ("experiment", {"mlflow": "URL"}, {"mlflow": "URL", "experiment": "another"}),
+        ("register_as", {"mlflow": "URL"}, {"mlflow": "URL", "register_as": "mine"}),
+        ("tensorboard", {}, {"tensorboard": True}),
+        ("wandb.project", {"wandb": WANDB}, {"wandb": {"project": "q"}}),
+        ("wandb.name", {"wandb": WANDB}, {"wandb": {**WANDB, "name": "n"}}),
+        ("wandb.entity", {"wandb": WANDB}, {"wandb": {**WANDB, "entity": "e"}}),
+        ("wandb.tags", {"wandb": WANDB}, {"wandb": {**WANDB, "tags": ["t"]}}),
+    ],
+)
+def test_every_setting_changes_what_is_told(key, before, after, monkeypatch, tmp_path: Path):
+    found = []
+    for number, track in enumerate((before, after)):
+        asked: list[Any] = []
+        fake = types.SimpleNamespace(init=lambda asked=asked, **given: asked.append(given) or _Run())
+        monkeypatch.setitem(sys.modules, "wandb", fake)
+        folder = RunDir(tmp_path / str(number) / "run")
+        (folder.path / "model").mkdir(parents=True)
+        with serving() as server:
+            spec = {name: server.url if value == "URL" else value for name, value in track.items()}
+            with follow(recipe(**spec), folder, lambda event: None) as listener:
+                tell(listener)
+                if "wandb" not in track:
+                    listener.finished(REPORT)
+            asked = [{name: value for name, value in one.items() if name != "dir"} for one in asked]
+            events = len(list(folder.path.rglob("*tfevents*")))
+            found.append((server.experiments, sorted(server.models), len(server.runs), events, asked))
+    assert found[0] != found[1], key
+
+
+class _Run:
+    """As little of a run of wandb as a mirror needs."""
+
+    url = "https://wandb.example/r"
+
+    def __init__(self) -> None:
+        self.summary: dict[str, float] = {}
+
+    def log(self, metrics: Any, step: int) -> None:
+        pass
+
+    def finish(self, exit_code: int) -> None:
+        pass
+
+
 def test_the_short_form():
     found = Recipe.build({"data": "a.csv", "track": "tensorboard"}).track
     assert found is not None

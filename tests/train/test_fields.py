@@ -222,13 +222,19 @@ ONLY_GENERATIVE = {
 JUDGED = {"evaluate.generate_rows", "evaluate.run_code", "evaluate.graders"}
 """Flipped where generative runs are judged: tests/evaluate/test_generation_proof.py."""
 
+TRACKED = {key for key in known_keys() if key.split(".")[0] == "track"}
+"""Flipped where mirrors are tested: tests/tracking/test_mirrors.py."""
+
 
 def test_every_key_has_an_entry() -> None:
-    assert set(FIELDS) | ONLY_GENERATIVE | JUDGED == set(known_keys())
+    assert set(FIELDS) | ONLY_GENERATIVE | JUDGED | TRACKED == set(known_keys())
     here = Path(__file__).parent
     judging = (here.parent / "evaluate" / "test_generation_proof.py").read_text()
     for key in JUDGED:
         assert f'("{key.removeprefix("evaluate.")}", ' in judging, f"{key} is flipped nowhere"
+    mirrors = (here.parent / "tracking" / "test_mirrors.py").read_text()
+    for key in TRACKED - {"track", "track.wandb"}:  # these two only hold others
+        assert f'("{key.removeprefix("track.")}", ' in mirrors, f"{key} is flipped nowhere"
     for key in ONLY_GENERATIVE:
         assert f'"{key}"' in (here / "test_language_run.py").read_text(), f"{key} is flipped nowhere"
     for key, flip in FIELDS.items():

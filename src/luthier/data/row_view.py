@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,13 +201,14 @@ class RowView:
             for number, record in enumerate(self._records(after, SEARCH_ROWS), start=after + 1):
                 yield number, record[2]
 
-    def each(self) -> Iterator[tuple[int, int, bytes, dict[str, Any] | None]]:
-        """(number, line, bytes as they are stored, values; None where they are broken) of every row."""
+    def each(self, needs: Callable[[int], bool]) -> Iterator[tuple[int, int, bytes, dict[str, Any] | None]]:
+        """(number, line, bytes as they are stored, values) of every row. Values are None where `needs(number)` is
+        False, which saves most of the time, and where the row is broken."""
         with open(self._rows, "rb", buffering=1 << 20) as stream:
             for after in range(0, self.count, SEARCH_ROWS):
                 for number, record in enumerate(self._records(after, SEARCH_ROWS), start=after + 1):
                     data = self._read(stream, record)
-                    yield number, record[2], data, self._parsed(record, data)[0]
+                    yield number, record[2], data, self._parsed(record, data)[0] if needs(number) else None
 
     def _records(self, after: int, limit: int) -> list[tuple[int, int, int]]:
         with open(self._index, "rb") as stream:
@@ -217,7 +218,8 @@ class RowView:
 
     @staticmethod
     def _read(stream: Any, record: tuple[int, int, int]) -> bytes:
-        stream.seek(record[0])
+        if stream.tell() != record[0]:
+            stream.seek(record[0])
         data: bytes = stream.read(min(record[1] & ~_PROBLEM, LINE_CAP + 1))
         return data
 

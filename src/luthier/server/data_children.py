@@ -11,6 +11,8 @@ from luthier.server.helpers import Turns
 from luthier.server.state import AppState
 
 LONGEST_SECONDS = 300.0
+READING_SECONDS = 1800.0
+"""Where a file is read whole and written again, which takes as long as the disk does."""
 AT_ONCE = 2
 """Each reads a whole file."""
 MOST_WAITING = 16

@@ -36,7 +36,9 @@ async def make_view(state: AppState, file: StoredFile, param: str) -> dict[str, 
             with temporary_folder(state) as folder:
                 request = {"path": str(path), "folder": str(folder), "most_bytes": most,
                            "names": {str(path): file.filename}}  # fmt: skip
-                told = await data_children.ask("luthier.jobs.dataset_reading", request, param=param)
+                told = await data_children.ask(
+                    "luthier.jobs.dataset_reading", request, param=param, seconds=data_children.READING_SECONDS
+                )
                 error = told.get("error")
                 if error is not None:
                     raise ApiError(400, str(error["message"]), param=param, code=error["code"])

@@ -159,7 +159,10 @@ async def _mended(
                 view = await store_call.run(state.artefacts.folder, view_name(file.id))
                 names = {str(path): file.filename}
                 places = {"path": str(path), "view": str(view), "out": str(out), "names": names}
-                told = await data_children.ask("luthier.jobs.dataset_fixing", request | places, param="fixes")
+                told = await data_children.ask(
+                    "luthier.jobs.dataset_fixing", request | places, param="fixes",
+                    seconds=data_children.READING_SECONDS,
+                )  # fmt: skip
             finally:
                 await store_call.run(copies.__exit__, None, None, None)
         error = told.get("error")

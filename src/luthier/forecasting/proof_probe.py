@@ -11,6 +11,7 @@ import numpy as np
 from luthier.core import clock, durable
 from luthier.core.events import ignore
 from luthier.core.generation import Sampling
+from luthier.core.predictor import TextInput
 from luthier.core.recipe import EvaluateSpec
 from luthier.core.rundir import RunDir
 from luthier.data.language_table import language_lengths
@@ -38,6 +39,8 @@ REFERENCES = 128
 JUDGED = 512
 """As many as are sorted by length together when a model predicts."""
 EMBEDDED = 256
+TOGETHER = 64
+"""Texts of a batch of the frozen base (`train.features`)."""
 LIKELY = 64
 ANSWERED = 16
 TFIDF_SECONDS = 8.0
@@ -141,6 +144,7 @@ class _EncoderProof(_Proof):
         began = clock.monotonic()
         encoder([sample.input for sample in some])
         seconds = clock.monotonic() - began
+        encoder(self._longest())  # the batch that needs most memory
         rate = seconds / max(1.0, self.base.forward_flops(Rows.of(
             np.minimum(token_lengths(some, self.parts.tokenizer), most).tolist())))  # fmt: skip
         read = 0.0
@@ -151,6 +155,13 @@ class _EncoderProof(_Proof):
             if not encoder.kept([sample.input for sample in view]):
                 read += rate * self.base.forward_flops(part)
         self.stages["frozen_read"] = building + read
+
+
+    def _longest(self) -> list[TextInput]:
+        """Of the training rows, those of the longest batch when the frozen base reads them."""
+        texts = [sample.input for sample in islice(iter(self.prepared.train), COUNTED)]
+        size = [len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts]
+        return [texts[index] for index in np.argsort(size)[::-1][:TOGETHER]]
 
 
 class _LanguageProof(_Proof):

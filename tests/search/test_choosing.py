@@ -28,7 +28,8 @@ def test_the_pace_is_what_was_seen() -> None:
 
 @pytest.mark.parametrize(
     ("unit", "budget", "expected"),
-    [(0.1, 600, 12), (1.0, 175, 10), (10.0, 150, 1), (10.0, 60, 0), (100.0, 600, 0), (0.1, 20, 11)],
+    [(0.1, 600, 12), (1.0, 175, 10), (2.0, 70, 3), (2.5, 60, 2), (10.0, 150, 1), (10.0, 60, 0), (100.0, 600, 0),
+     (0.1, 20, 11)],
 )
 def test_epochs_fit_into_their_share(unit: float, budget: float, expected: int) -> None:
     assert epochs_that_fit(FULL, Pace(unit, 1.0), 12, budget, fixed=5.0) == expected

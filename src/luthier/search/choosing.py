@@ -18,8 +18,9 @@ from luthier.search.halving import TOP, Done, Ladder, Promote, Standing, Step, n
 SHARE_FOR_ONE = 0.2
 """Of the budget, what the whole training of one candidate may take: a short schedule that is trained to its end says
 more of a candidate than the beginning of a long one. The winner's fresh run is then as long as time allows."""
-_SHARE_FOR_ONE_EPOCH = 0.35
-"""Where not even one epoch fits into that."""
+_FEWEST_EPOCHS, _SHARE_FOR_FEWEST = 3, 0.4
+"""After one or two epochs a linear head on the frozen base is often ahead of what would beat it by far: where so few
+fit into that share, a candidate gets up to three, in a larger one."""
 _SHARE_FOR_LIST = 0.6
 """Of the time for finding, what the first rung of the whole list may take."""
 _UNKNOWN = 1.2
@@ -63,9 +64,10 @@ def epochs_that_fit(candidate: Candidate, pace: Pace, most: int, budget: float, 
     if candidate.is_closed:
         return most
     one = max(pace.epoch(candidate), 1e-9)
-    if one > SHARE_FOR_ONE * budget:
-        return int(one <= min(_SHARE_FOR_ONE_EPOCH * budget, (budget - fixed) / 2))
-    return max(1, min(most, math.floor(SHARE_FOR_ONE * budget / one)))
+    found = math.floor(SHARE_FOR_ONE * budget / one)
+    if found < _FEWEST_EPOCHS:
+        found = min(_FEWEST_EPOCHS, math.floor(min(_SHARE_FOR_FEWEST * budget, (budget - fixed) / 2) / one))
+    return max(0, min(most, found))
 
 
 def first_bracket(

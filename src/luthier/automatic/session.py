@@ -20,9 +20,9 @@ from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import told
-from luthier.search.candidates import Candidate, Facts, candidates, linear, neighbours
-from luthier.search.choosing import Pace, Result, best_of, first_bracket, next_move
-from luthier.search.halving import Ladder, Promote
+from luthier.search.candidates import USUAL, Candidate, Facts, candidates, linear, neighbours
+from luthier.search.choosing import Pace, Result, best_of, epochs_alone, first_bracket, next_move
+from luthier.search.halving import TOP, Ladder, Promote
 from luthier.searching.clockwork import Clockwork
 from luthier.searching.workbench import Rung, TrialRun, Workbench
 
@@ -118,6 +118,7 @@ class Session:
 
     def _climb(self) -> None:
         waiting = self._waiting()
+        self._alone(waiting)
         bracket = self.entries[1].bracket if len(self.entries) > 1 else self._bracket(waiting)
         passed_over: set[str] = set()
         for entry in self.entries:
@@ -138,6 +139,27 @@ class Session:
                 self._climb_one(entry, entry.first_rung(_LADDER))
             else:
                 passed_over.add(nearest.name)  # another one may be cheaper
+
+    def _alone(self, waiting: list[Candidate]) -> None:
+        """Where time is short: the other linear heads, and then the usual recipe as long as time allows."""
+        usual = next((one for one in waiting if one.name == USUAL), None)
+        if usual is None or len(self.entries) > 1:
+            return
+        wanted = self._wanted(usual)
+        if not epochs_alone(usual, self.timing.pace, wanted, self.clockwork.left - self.timing.fixed()):
+            return
+        for one in waiting:
+            if one.is_closed and self._fits_new(one, 0):
+                entry = self._begin(one, 0, 1)
+                self._climb_one(entry, entry.first_rung(_LADDER))
+        epochs = epochs_alone(usual, self.timing.pace, wanted, self.clockwork.left - self.timing.fixed())
+        if not epochs:
+            return
+        self.listener(Event("message", f"The time is for one training: {usual.name}, {epochs} epochs of {wanted}."))
+        entry = self._begin(usual, 0, epochs)
+        for rung in range(entry.first_rung(_LADDER), TOP + 1):
+            if entry.state == "paused":
+                self._climb_one(entry, rung)
 
     def _waiting(self) -> list[Candidate]:
         """Candidates that were not begun; when all were, the winner with other rates."""

@@ -13,6 +13,8 @@ FEW_PER_LABEL = 64
 MOST_ROWS_FOR_PAIRS = 4000
 _MOST_PASSES, _ROWS_OF_AN_EPOCH = 4, 250
 """Passes over few rows in one epoch of pairs; more rows need fewer, as each pass has more steps."""
+USUAL = "full"
+"""The name of the candidate that `luthier train` would train."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _labelling(facts: Facts) -> list[Candidate]:
         linear(0.01),
         linear(1.0),
         *pairs[:1],
-        _full("full"),
+        _full(USUAL),
         _full("full, rate x 2", train__learning_rate_multiplier=2.0),
         *pairs[1:2],
         _lora(16),
@@ -131,7 +133,7 @@ def _writing(facts: Facts) -> list[Candidate]:
     frozen = Candidate(f"full, {half} of {facts.layers} layers frozen",
                        {"method": {"kind": "full"}, "freeze.layers": half}, "frozen", 2.0)  # fmt: skip
     return [
-        _lora(16), _full("full"), _full("full, rate x 2", train__learning_rate_multiplier=2.0), _lora(64), frozen,
+        _lora(16), _full(USUAL), _full("full, rate x 2", train__learning_rate_multiplier=2.0), _lora(64), frozen,
         _lora(16, 2.0), _lora(4), _full("full, rate x 0.5", train__learning_rate_multiplier=0.5), _lora(16, 0.5),
         _lora(64, 2.0), _full("full, rate x 4", train__learning_rate_multiplier=4.0),
     ]  # fmt: skip

@@ -23,6 +23,9 @@ _FEWEST_EPOCHS, _SHARE_FOR_FEWEST = 3, 0.4
 fit into that share, a candidate gets up to three, in a larger one."""
 _SHARE_FOR_LIST = 0.6
 """Of the time for finding, what the first rung of the whole list may take."""
+_SHARE_ALONE, _SLOWER = 0.5, 1.15
+"""Of the time for finding, what the whole training of the usual recipe may take if others are to be tried, too; and how
+much slower it may be than foretold without losing its last epoch."""
 _UNKNOWN = 1.2
 """A kind that was never timed is taken to be a little slower than the others."""
 
@@ -68,6 +71,22 @@ def epochs_that_fit(candidate: Candidate, pace: Pace, most: int, budget: float, 
     if found < _FEWEST_EPOCHS:
         found = min(_FEWEST_EPOCHS, math.floor(min(_SHARE_FOR_FEWEST * budget, (budget - fixed) / 2) / one))
     return max(0, min(most, found))
+
+
+def epochs_alone(candidate: Candidate, pace: Pace, wanted: int, seconds: float) -> int:
+    """The epochs of a candidate that gets the time to itself; 0 where there is time to compare several.
+
+    Where its whole training takes most of the time, one good training beats several halves: what trains for one or two
+    epochs loses against a linear head on the frozen base, which it would leave behind with more.
+
+    Args:
+        wanted: epochs that it has where nobody is short of time.
+        seconds: for finding the best.
+    """
+    one = max(pace.epoch(candidate), 1e-9)
+    if candidate.is_closed or pace.overhead + wanted * one <= _SHARE_ALONE * seconds:
+        return 0
+    return max(0, min(wanted, math.floor((seconds - pace.overhead) / (_SLOWER * one))))
 
 
 def first_bracket(

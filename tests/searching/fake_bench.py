@@ -41,9 +41,13 @@ class FakeRun:
         asked = self.recipe.train.epochs
         return asked if isinstance(asked, int) else 9
 
-    def advance(self, epochs: int) -> SimpleNamespace:
+    def done(self) -> int:
+        """Epochs that are kept."""
         state = self.folder / "epochs.json"
-        done = json.loads(state.read_text())["epochs"] if state.is_file() else 0
+        return int(json.loads(state.read_text())["epochs"]) if state.is_file() else 0
+
+    def advance(self, epochs: int) -> SimpleNamespace:
+        state, done = self.folder / "epochs.json", self.done()
         rate = self.recipe.train.learning_rate
         if rate > self.bench.diverges_above:
             raise TrainingError("training diverged: the loss of step 3 is nan.", code="nonfinite_loss")

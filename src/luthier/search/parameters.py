@@ -46,15 +46,24 @@ class Parameter:
         """A value of a range in the type that the recipe wants."""
         return round(value) if self.integer else float(value)
 
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None for a range without a step, which has no end of them."""
+        if self.choices is not None:
+            return len(self.choices)
+        step = self._grid_step
+        return None if step is None else int((self.high - self.low) / step * (1 + 1e-12) + 1e-9) + 1
+
     def grid(self) -> list[Scalar] | None:
-        """Every value; None for a range without a step, which has no end of them."""
+        """Every value; None where `size` is None."""
         if self.choices is not None:
             return list(self.choices)
-        step = self.step if self.step is not None else 1.0 if self.integer and not self.log else None
-        if step is None:
-            return None
-        count = int((self.high - self.low) / step * (1 + 1e-12) + 1e-9)
-        return [self.number(self.low + i * step) for i in range(count + 1)]
+        step, size = self._grid_step, self.size
+        return None if step is None or size is None else [self.number(self.low + i * step) for i in range(size)]
+
+    @property
+    def _grid_step(self) -> float | None:
+        return self.step if self.step is not None else 1.0 if self.integer and not self.log else None
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,15 @@ class Space:
             UsageError: `no_grid` where a range has no step, or there are more than 10,000 combinations.
         """
         for parameter in self.parameters:
-            if parameter.grid() is None:
+            if parameter.size is None:
                 raise UsageError(
                     f"{parameter.name} is a range without a step, which no grid can cover.", where=self.where,
                     remedy="Write a list of choices or a step, or use the sampler tpe or random.", code="no_grid",
                     param=parameter.key,
                 )  # fmt: skip
-        found = list(itertools.islice(self._combinations(), MOST_OF_A_GRID + 1))
-        if len(found) > MOST_OF_A_GRID:
+        largest = max(parameter.size or 0 for parameter in self.parameters)
+        found = [] if largest > MOST_OF_A_GRID else list(itertools.islice(self._combinations(), MOST_OF_A_GRID + 1))
+        if largest > MOST_OF_A_GRID or len(found) > MOST_OF_A_GRID:
             raise UsageError(
                 f"the grid has more than {MOST_OF_A_GRID:,} combinations.", where=self.where,
                 remedy="Use the sampler tpe or random, or fewer choices.", code="no_grid",
@@ -104,6 +105,7 @@ class Space:
 
     def _combinations(self) -> Iterator[dict[str, Scalar]]:
         """Walks through the tree again and again; `digits` are the choices of one walk, which count up like a clock."""
+        grids = {parameter.name: parameter.grid() for parameter in self.parameters}
         digits: list[int] = []
         while True:
             met: dict[str, Scalar] = {}
@@ -112,7 +114,7 @@ class Space:
             def suggest(
                 parameter: Parameter, met: dict[str, Scalar] = met, sizes: list[int] = sizes
             ) -> Scalar:
-                options = parameter.grid()
+                options = grids[parameter.name]
                 assert options is not None
                 if len(sizes) == len(digits):
                     digits.append(0)

@@ -302,5 +302,5 @@ def _key(params: Any) -> str:
 
 def _is_small(space: Space) -> bool:
     """Whether the space is finite and can be run out of."""
-    grids = [parameter.grid() for parameter in space.parameters]
-    return all(grid is not None for grid in grids) and math.prod(len(grid or ()) for grid in grids) <= 1000
+    sizes = [parameter.size for parameter in space.parameters]
+    return None not in sizes and math.prod(size or 1 for size in sizes) <= 1000

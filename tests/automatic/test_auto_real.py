@@ -124,7 +124,7 @@ def test_real_time_is_kept(tiny: Path, tmp_path: Path, budget: float) -> None:
     ("count", "options", "code"),
     [
         (12, {}, "too_few_rows"), (1, {}, "too_few_rows"), (48, {"budget": 1.0}, "budget_too_small"),
-        (48, {"overrides": ["train.seed=3"]}, "option_does_not_fit"), (48, {"validation": 0.0}, "no_validation_rows"),
+        (48, {"overrides": ["train.seed=3"]}, "option_does_not_fit"), (48, {"validation": 0.0}, "no_held_out_rows"),
         (48, {"task": "clasify"}, None), (48, {"overrides": ["train.epoch=3"]}, None),
     ],
 )  # fmt: skip

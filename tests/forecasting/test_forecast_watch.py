@@ -95,7 +95,7 @@ def test_patience_that_ends_a_run_counts_the_epochs_it_did(journey: Journey) -> 
     line = ledger.read()[0]
     assert line.workload["epochs"] == done
     assert line.extra["early"]
-    assert line.predicted["seconds"]["low"] <= line.actual["seconds"]
+    assert line.predicted["seconds"]["low"] < line.predicted["seconds"]["value"] / 2  # patience may end it early
 
 
 def test_a_broken_ledger_stops_no_run(journey: Journey, book: Path) -> None:

@@ -459,7 +459,7 @@ def test_the_document_lists_every_route_and_its_errors(wire: Wire) -> None:
     for path, item in document["paths"].items():
         for method, operation in item.items():
             assert "422" not in operation["responses"], path
-            if path != "/healthz":
+            if path not in ("/healthz", "/session"):  # open to all: nothing there depends on whose it is
                 assert {"400", "401", "403", "404", "409", "429", "500", "503"} <= set(operation["responses"])
                 assert "security" not in operation
             if method == "post" and "requestBody" in operation:

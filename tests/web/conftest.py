@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the pages: one Chromium for all, a fresh context for each test."""
+"""Fixtures of the tests of the pages: one Chromium for each file, a fresh context for each test."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from site_in_thread import Site
 Open = Callable[..., Visit]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """The browser, or a skip that says why there is none."""
+    """The browser, or a skip that says why there is none. Of one file only: as long as Playwright is started, an event
+    loop runs in this thread, and tests of other files could start none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the pages' tests need playwright")
     if not Path(CHROMIUM).is_file():
         pytest.skip("the pages' tests need Debian's chromium (apt-get install chromium)")

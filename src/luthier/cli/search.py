@@ -20,8 +20,8 @@ EXAMPLE = """\
 example:
   luthier search recipe.yaml
   luthier search recipe.yaml --trials 40 --budget 20m --workers 2
-  luthier search --data train.csv --method lora --set 'method.rank={search: [4, 8, 16]}' \\
-      --set 'train.learning_rate={search: {low: 1e-4, high: 1e-2, log: true}}'
+  luthier search --data train.csv --method lora --set 'method.rank={search: [4, 8, 16]}'
+  luthier search recipe.yaml --set 'train.learning_rate={search: {low: 1e-4, high: 1e-2, log: true}}'
   luthier search --resume searches/20260102-101500-train
 
 Any field of the recipe may be {search: [a, b]} or {search: {low: 1e-5, high: 1e-3, log: true}}; the recipe's key

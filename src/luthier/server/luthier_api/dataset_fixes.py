@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from luthier.jobs.dataset_fixing import DUPLICATES, NEAR_DUPLICATES
 from luthier.jobs.page_records import DatasetVersion
@@ -29,7 +29,12 @@ router = APIRouter(prefix="/luthier/v1/datasets", tags=["Data"], responses=ERROR
 
 MOST_DROPPED = 100_000
 MOST_WRITTEN = 1000
-RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1)]
+def _whole(value: Any) -> Any:
+    """1004.0 is an integer to JSON Schema, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+RowNumber = Annotated[int, Field(ge=1, le=2**31 - 1), BeforeValidator(_whole)]
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 Code = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z_]+$")]
 

@@ -47,7 +47,7 @@ class DecisionData(Body):
     train: FileId | FileIds
     test: FileId | FileIds | None = None
     knowledge: FileIds | None = None
-    columns: dict[Annotated[str, Field(max_length=32)], Column | list[Column]] = Field(
+    columns: dict[Annotated[str, Field(max_length=32)], Column | Annotated[list[Column], Field(max_length=16)]] = Field(
         default_factory=dict, max_length=32
     )
 

@@ -112,15 +112,10 @@ def test_from_a_file_to_a_served_and_compared_model(served: Live, tab: Visit, tm
 
 
 def test_a_run_outlives_the_browser_and_is_paused_resumed_and_cancelled(
-    served: Live, tab: Visit, open_page: Any
+    served: Live, tab: Visit, open_page: Any, tmp_path: Path
 ) -> None:
     page = tab.page
-    tab.go("/data").settled()
-    page.click("table a >> nth=0")
-    page.wait_for_url("**/data/ds_*")
-    page.click("text=Train on it")
-    page.wait_for_selector("text=fits your data")
-    page.check("input[name=model][value=toy]")
+    set_up(tab, "run", csv_file(tmp_path))
     page.fill("#epochs", "900")
     page.click("summary >> text=More settings")
     page.fill("#patience", "900")

@@ -15,14 +15,14 @@ from luthier.server.openai.answers import json_response
 from luthier.server.openai.assistants import PREFIX, answer_as_assistant
 from luthier.server.openai.chat_requests import ChatRequest
 from luthier.server.openai.chat_shapes import Chunks, completion
-from luthier.server.openai.streams import DONE, event, event_stream
+from luthier.server.openai.streams import DONE, MAY_STREAM, event, event_stream
 from luthier.server.openai.writing import Answer, Delta, Started, written
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/v1", tags=["Chat"])
 
 
-@router.post("/chat/completions", operation_id="createChatCompletion")
+@router.post("/chat/completions", operation_id="createChatCompletion", responses=MAY_STREAM)
 async def create_chat_completion(request: Request, body: ChatRequest, caller: Caller, state: State) -> Response:
     """Answer a conversation. With `stream`, the answer comes as server-sent events. Nothing is kept (`store`)."""
     if body.model.startswith(PREFIX):

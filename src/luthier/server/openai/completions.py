@@ -15,13 +15,13 @@ from luthier.server.openai.answering import engine_request, fingerprint, merged_
 from luthier.server.openai.answers import json_response, now
 from luthier.server.openai.chat_shapes import usage
 from luthier.server.openai.completion_requests import CompletionRequest
-from luthier.server.openai.streams import DONE, event, event_stream
+from luthier.server.openai.streams import DONE, MAY_STREAM, event, event_stream
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/v1", tags=["Completions"])
 
 
-@router.post("/completions", operation_id="createCompletion")
+@router.post("/completions", operation_id="createCompletion", responses=MAY_STREAM)
 async def create_completion(request: Request, body: CompletionRequest, caller: Caller, state: State) -> Response:
     """Go on from one or several prompts; with `suffix`, fill the gap before it (bases that were trained to)."""
     model = await model_to_ask(state, caller, body.model, does="write")

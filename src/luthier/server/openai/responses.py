@@ -16,14 +16,14 @@ from luthier.server.openai.chat import chat_answers
 from luthier.server.openai.chat_requests import ChatRequest
 from luthier.server.openai.response_requests import ResponseRequest
 from luthier.server.openai.response_shapes import ResponseWriter
-from luthier.server.openai.streams import event, event_stream
+from luthier.server.openai.streams import MAY_STREAM, event, event_stream
 from luthier.server.openai.writing import Delta, Started, written
 from luthier.server.state import AppState, State
 
 router = APIRouter(prefix="/v1", tags=["Responses"])
 
 
-@router.post("/responses", operation_id="createResponse")
+@router.post("/responses", operation_id="createResponse", responses=MAY_STREAM)
 async def create_response(request: Request, body: ResponseRequest, caller: Caller, state: State) -> Response:
     """Answer, as chat completions do, in the newer shape. The response cannot be fetched again (`store` is false)."""
     model = await model_to_ask(state, caller, body.model, does="write")

@@ -20,6 +20,10 @@ from luthier.server.open_streams import OpenStreams
 from luthier.server.openai.answering import unless_gone
 
 DONE = b"data: [DONE]\n\n"
+MAY_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "The answer; with stream=true, as it is written."}
+}
+"""For the document: of routes that answer in either way."""
 _CLOSE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import luthier as package
 from luthier.automatic.found import Automatic, verdict
-from luthier.cli.auto_view import LiveTable
+from luthier.cli.auto_view import AutoTable
 from luthier.core.events import Event
 
 
@@ -101,7 +101,7 @@ def test_it_goes_on_with_a_folder(luthier: Any, asked: Any) -> None:
 
 def test_the_live_table_shows_who_leads() -> None:
     out = io.StringIO()
-    view = LiveTable(Console(file=out, force_terminal=True, width=100, highlight=False, markup=False))
+    view = AutoTable(Console(file=out, force_terminal=True, width=100, highlight=False, markup=False))
     state = {"metric": "accuracy", "budget": 90.0, "elapsed": 12.0, "higher_is_better": True, "epochs": 3, "error": "",
              "seconds": 1.0}  # fmt: skip
     rows = [

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from luthier import searching
-from luthier.cli.search_view import LiveView
+from luthier.cli.search_view import SearchTable
 from luthier.core.events import Event
 
 RATE = "{search: {low: 1e-4, high: 1e-2, log: true}}"
@@ -151,7 +151,7 @@ def test_the_live_table_shows_the_best_and_those_at_work() -> None:
     from rich.console import Console
 
     written = io.StringIO()
-    view = LiveView(Console(file=written, force_terminal=True, width=100, markup=False, highlight=False))
+    view = SearchTable(Console(file=written, force_terminal=True, width=100, markup=False, highlight=False))
     state = {"trials": 3, "most_trials": 9, "elapsed": 61.0, "budget": 600.0, "metric": "accuracy", "best": 1,
              "counts": {"complete": 1, "failed": 1, "running": 1}}  # fmt: skip
     rows = [

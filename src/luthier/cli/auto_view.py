@@ -2,91 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
-from luthier.cli.progress import duration, progress
+from luthier.cli.live_table import LiveTable, live_progress, told
+from luthier.cli.progress import duration
 from luthier.core import clock
 from luthier.core.events import Event, Listener
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
     from rich.table import Table
 
-_REFRESH_SECONDS = 0.2
 _ROWS = 14
 _STATES = {"running": "trains", "paused": "waits", "complete": "complete", "failed": "failed", "stopped": "stopped"}
 
 
-@contextlib.contextmanager
-def auto_progress(*, quiet: bool) -> Iterator[Listener]:
+def auto_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
     """The listener for this terminal, on stderr."""
-    if quiet or not sys.stderr.isatty():
-        with progress(quiet=quiet) as listener:
-            yield _without_steps(listener)
-        return
-    view = LiveTable(output.stderr_console())
-    try:
-        yield view
-    finally:
-        view.close()
+
+    def is_line(event: Event) -> bool:
+        return event.kind != "step" and (event.kind != "trial" or bool(event.message))
+
+    return live_progress(AutoTable, quiet=quiet, is_line=is_line)
 
 
-def _without_steps(listener: Listener) -> Listener:
-    def listen(event: Event) -> None:
-        if event.kind != "step" and (event.kind != "trial" or event.message):
-            listener(event)
-
-    return listen
-
-
-class LiveTable:
-    """One table, drawn again when something changed, with messages above it."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._state: dict[str, Any] = {}
-        self._told_at = self._drawn = float("-inf")
-        self._step = ""
-        self._live: Live | None = None
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if event.kind == "trial":
-            self._rows[event.data["number"]] = self._state = event.data
-            self._told_at = clock.monotonic()
-            self._draw(force=True)
-        elif event.kind == "step":
-            self._step = f"step {event.data.get('step')} of {event.data.get('total_steps')}"
-            self._draw(force=False)
-        elif event.message and event.kind not in ("failed", "interrupted"):
-            mark = {"warn": "warning: ", "error": "error: ", "info": ""}[event.level]
-            self._console.print(f"{mark}{output.clean(event.message)}", soft_wrap=True)
-
-    def close(self) -> None:
-        """Leave the last table standing."""
-        if self._live is not None:
-            self._step = ""
-            self._live.update(self.table(), refresh=True)
-            self._live.stop()
-            self._live = None
-
-    def _draw(self, *, force: bool) -> None:
-        if not self._rows or (not force and clock.monotonic() - self._drawn < _REFRESH_SECONDS):
-            return
-        self._drawn = clock.monotonic()
-        if self._live is None:
-            from rich.live import Live
-
-            self._live = Live(self.table(), console=self._console, auto_refresh=False)
-            self._live.start()
-        self._live.update(self.table(), refresh=True)
+class AutoTable(LiveTable):
+    """Candidates of an automatic run."""
 
     def table(self) -> Table:
         """The candidates as they stand: those at work first, then by value."""
@@ -141,10 +85,3 @@ def show(report: Mapping[str, Any], folder: Path) -> None:
     if report["best"] and report["best"]["recipe_file"]:
         console.print(f"recipe: {report['best']['recipe_file']}", soft_wrap=True)
     console.print(f"report: {folder / 'auto.html'}", soft_wrap=True)
-
-
-def told(metric: str, value: float) -> str:
-    """A value of a metric for people."""
-    from luthier.evaluate.report import told as tell
-
-    return tell(metric, value)

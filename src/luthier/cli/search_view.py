@@ -2,98 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
-from luthier.cli.progress import duration, progress
-from luthier.core import clock
-from luthier.core.events import Event, Listener
+from luthier.cli.live_table import LiveTable, live_progress, told
+from luthier.cli.progress import duration
+from luthier.core.events import Listener
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.live import Live
     from rich.table import Table
 
 _ROWS = 12
 """Of the live table: the best trials, and those that are at work."""
-_REFRESH_SECONDS = 0.2
 
 
-@contextlib.contextmanager
-def search_progress(*, quiet: bool) -> Iterator[Listener]:
-    """The listener of a search for this terminal, on stderr."""
-    if quiet or not sys.stderr.isatty():
-        with progress(quiet=quiet) as listener:
-            yield _without_steps(listener)
-        return
-    view = LiveView(output.stderr_console())
-    try:
-        yield view
-    finally:
-        view.close()
+def search_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
+    """The listener of a search for this terminal, on stderr. Lines are of trials, not of their steps: a log of many
+    runs would be long."""
+    return live_progress(SearchTable, quiet=quiet, is_line=lambda event: event.kind != "step")
 
 
-def _without_steps(listener: Listener) -> Listener:
-    """Lines of trials, not of their steps: a log of many runs would be long."""
+class SearchTable(LiveTable):
+    """Trials of a search."""
 
-    def listen(event: Event) -> None:
-        if event.kind != "step":
-            listener(event)
+    between = "/"
 
-    return listen
-
-
-class LiveView:
-    """One table that is drawn again when something changed, with messages above it."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._rows: dict[int, dict[str, Any]] = {}
-        self._state: dict[str, Any] = {}
-        self._step = ""
-        self._live: Live | None = None
-        self._drawn = float("-inf")
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if event.kind == "trial":
-            self._rows[event.data["number"]] = event.data
-            self._state = event.data
-            self._draw(force=True)
-        elif event.kind == "step":
-            data = event.data
-            self._step = f"step {data.get('step')}/{data.get('total_steps')}"
-            self._draw(force=False)
-        elif event.message and event.kind not in ("failed", "interrupted"):
-            mark = {"warn": "warning: ", "error": "error: ", "info": ""}[event.level]
-            self._console.print(f"{mark}{output.clean(event.message)}", soft_wrap=True)
-
-    def close(self) -> None:
-        """Leave the last table standing."""
-        if self._live is not None:
-            self._step = ""
-            self._live.update(self._table(), refresh=True)
-            self._live.stop()
-            self._live = None
-
-    def _draw(self, *, force: bool) -> None:
-        if not force and clock.monotonic() - self._drawn < _REFRESH_SECONDS:
-            return
-        self._drawn = clock.monotonic()
-        if self._live is None:
-            if not self._rows:
-                return
-            from rich.live import Live
-
-            self._live = Live(self._table(), console=self._console, auto_refresh=False)
-            self._live.start()
-        self._live.update(self._table(), refresh=True)
-
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """The trials as they stand: those at work, then the best."""
         from rich.table import Table
 
         state, counts = self._state, self._state.get("counts", {})
@@ -173,13 +111,6 @@ def _best_first(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     sign = 1.0 if report["higher_is_better"] else -1.0
     known = [trial for trial in report["trials"] if trial["value"] is not None]
     return sorted(known, key=lambda trial: (trial["state"] != "complete", -trial["epoch"], -sign * trial["value"]))
-
-
-def told(metric: str, value: float) -> str:
-    """A value of a metric for people."""
-    from luthier.evaluate.report import told as tell
-
-    return tell(metric, value)
 
 
 def settings_of(params: Mapping[str, Any]) -> str:

@@ -18,6 +18,8 @@ COVERAGE = 0.95
 _Z = 1.96
 _MACHINE = 0.06
 """Relative deviation that all stages share: a machine is not equally fast every minute."""
+_UNMEASURED = 0.2
+"""The same where nothing was measured on these rows: what the formula does not know makes all stages wrong alike."""
 _SPREAD = {"measured": 0.08, "known": 0.22, "formula": 0.4}
 """Relative deviation of a stage: measured by the probe, corrected by earlier runs, by the formula alone."""
 _ENOUGH = 0.5
@@ -115,7 +117,8 @@ def assemble(
             continue
         variance += (spread * stages[name]) ** 2
     total = max(sum(stages.values()), 1e-3)
-    deviation = math.sqrt(variance / total**2 + _MACHINE**2)
+    shared = _MACHINE if measured else _UNMEASURED
+    deviation = math.sqrt(variance / total**2 + shared**2)
     notes = []
     seconds = Interval(total, total * math.exp(-_Z * deviation), total * math.exp(_Z * deviation))
     fewest = work.most_early_epochs

@@ -24,12 +24,15 @@ FORGETTING_TOKENS = 1_600
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a machine does. Seconds; *_flops are floating-point operations in a second."""
+    """What a machine does. Seconds; *_flops are floating-point operations in a second; unfused_*: how many times longer
+    an encoder takes where a method sits inside its layers, which then run as they are written in torch."""
 
     step_flops: float = 85e9
     step_seconds: float = 0.008
     stepped: float = 1.6e-9
     read_flops: float = 95e9
+    unfused_step: float = 1.7
+    unfused_read: float = 2.5
     judge_flops: float = 80e9
     stock_flops: float = 60e9
     start: float = 1.3
@@ -72,6 +75,9 @@ class Judging:
         return {**asdict(self), "baselines": list(self.baselines)}
 
 
+_INSIDE = ("adapter", "prefix", "ia3")
+
+
 def seconds_of(work: Workload, base: Base, judging: Judging, rates: Rates) -> dict[str, float]:
     """Seconds by stage of the whole run, every epoch of it."""
     found = _training(work, base, judging, rates)
@@ -92,12 +98,14 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
     epochs = work.epochs
     probed = work.train.part(min(8, work.train.rows))
     longest = Rows(1, work.biggest_batch_tokens, work.train.longest * work.biggest_batch_tokens, 0, 0)
+    inside = work.method in _INSIDE and not work.writes
+    step, read = (rates.unfused_step, rates.unfused_read) if inside else (1.0, 1.0)
     gate_flops = 8 * base.forward_flops(probed) * 3 + 3 * base.forward_flops(longest)
     found = {
         "setup": rates.start + rates.row * (work.train.rows + work.held_out_rows) + rates.token * work.train.tokens,
-        "gates": gate_flops / rates.step_flops + 20 * rates.step_seconds + 2 * rates.stepped * work.stepped,
+        "gates": step * gate_flops / rates.step_flops + 20 * rates.step_seconds + 2 * rates.stepped * work.stepped,
         "steps": epochs * (
-            work.epoch_flops(base) / rates.step_flops
+            step * work.epoch_flops(base) / rates.step_flops
             + work.batches_per_epoch * rates.step_seconds * (0.1 if work.cached and work.boundary >= base.layers else 1)
             + work.steps_per_epoch * rates.stepped * work.stepped
         ),
@@ -112,7 +120,7 @@ def _training(work: Workload, base: Base, judging: Judging, rates: Rates) -> dic
         found["cache"] += both * base.hidden * 4 * rates.write_byte
     if work.validation is not None:
         start = work.boundary if work.cached else 0
-        once = base.forward_flops(work.validation, start) / rates.read_flops + work.validation.rows * 2e-5
+        once = read * base.forward_flops(work.validation, start) / rates.read_flops + work.validation.rows * 2e-5
         found["validation"] = epochs * once
         found["finish"] += {"classify": 2, "regress": 1}.get(work.task, 0) * once
     if work.writes and judging.samples:

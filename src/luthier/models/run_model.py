@@ -99,8 +99,7 @@ def continue_from(model: TaskModel, folder: Path) -> None:
     Raises `ModelError` where they do not fit.
     """
     settings = read_settings(folder)
-    mine = (model.task, model.method.model_dump(), model.freeze.model_dump())
-    if mine != (settings["task"], settings["method"], settings["freeze"]):
+    if (model.task, (model.method, model.freeze)) != (settings["task"], method_of(settings)):
         raise ModelError(
             "the tuned model was trained for another task or with another method.",
             where=str(folder),
@@ -132,10 +131,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def method_of(settings: dict[str, Any]) -> tuple[Method, FreezeSpec]:
+    """How the model of these settings was trained; keys that are younger than it have their defaults."""
+    method: Method = TypeAdapter(Method).validate_python(settings["method"])
+    return method, FreezeSpec(**settings["freeze"])
+
+
 def _adapt(model: TaskModel, folder: Path, settings: dict[str, Any]) -> None:
     """Put the adapter's modules into the base as in training, and its tensors into them."""
-    method: Method = TypeAdapter(Method).validate_python(settings["method"])
-    methods.apply(model, method, FreezeSpec(**settings["freeze"]))
+    methods.apply(model, *method_of(settings))
     _load_adapter(model, folder, settings["layout"])
 
 

@@ -94,9 +94,13 @@ class SearchFolder:
     def repeat(self, number: int, seed: int) -> Path:
         return self.path / "repeats" / f"{number:04d}-seed-{seed}"
 
+    @property
+    def journal_file(self) -> Path:
+        return self.path / "journal.jsonl"
+
     def journal(self) -> FileJournal:
-        """The journal of its study."""
-        return FileJournal(self.path / "journal.jsonl")
+        """The journal of its study, where it is kept in this folder."""
+        return FileJournal(self.journal_file)
 
     def claims(self) -> FolderClaims:
         """Who works on which trial."""

@@ -39,13 +39,13 @@ class Pipes:
         self._threads: list[threading.Thread] = []
         self._open: list[PipedJournal] = []
 
-    def connection(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        self._threads.append(serve(self.kept, ours, self._lives))
-        return theirs
+    def serve(self, connection: socket.socket) -> None:
+        self._threads.append(serve(self.kept, connection, self._lives))
 
     def journal(self) -> PipedJournal:
-        self._open.append(PipedJournal(self.connection()))
+        ours, theirs = socket.socketpair()
+        self.serve(ours)
+        self._open.append(PipedJournal(theirs))
         return self._open[-1]
 
     def _lives(self) -> None:
@@ -98,12 +98,13 @@ def write(connection: socket.socket, worker: int, count: int) -> None:
 
 def test_four_processes_write_one_after_another(pipes: Pipes) -> None:
     context = multiprocessing.get_context("fork")
-    connections = [pipes.connection() for _ in range(4)]
-    processes = [context.Process(target=write, args=(connections[worker], worker, 25)) for worker in range(4)]
+    pairs = [socket.socketpair() for _ in range(4)]
+    processes = [context.Process(target=write, args=(pairs[worker][1], worker, 25)) for worker in range(4)]
     for process in processes:
         process.start()
-    for connection in connections:
-        connection.close()
+    for ours, theirs in pairs:  # no thread before the last fork
+        theirs.close()
+        pipes.serve(ours)
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
@@ -122,10 +123,11 @@ def hold(connection: socket.socket) -> None:
 
 def test_who_dies_with_the_lock_lets_go_of_it_and_leaves_nothing_half(pipes: Pipes) -> None:
     context = multiprocessing.get_context("fork")
-    connection = pipes.connection()
-    process = context.Process(target=hold, args=(connection,))
+    ours, theirs = socket.socketpair()
+    process = context.Process(target=hold, args=(theirs,))
     process.start()
-    connection.close()
+    theirs.close()
+    pipes.serve(ours)
     until = time.monotonic() + 20
     while not pipes.kept.read(0):
         assert time.monotonic() < until

@@ -29,6 +29,8 @@ from luthier.searching.workbench import Rung, TrialRun, Workbench
 MakeBench = Callable[[Recipe, Listener], Workbench]
 _PUBLISH_EVERY = 8.0
 """Seconds between two models that are written; a better one in between is written at the end of the climb."""
+_WORDS = 0.25
+"""Of the budget that has to be left for the linear model on word counts, whose time nothing tells beforehand."""
 _MOST = 40
 """Candidates."""
 _LADDER = Ladder(reduction=3)
@@ -44,12 +46,11 @@ class Session:
     """
 
     def __init__(
-        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, spent: float = 0.0
+        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, clockwork: Clockwork
     ) -> None:
         self.folder, self.request, self.listener = folder, request, listener
         lines = list(folder.journal())
-        before = max((line.get("elapsed", 0.0) for line in lines), default=0.0)
-        self.clockwork = Clockwork(request.budget, before + spent)
+        self.clockwork = clockwork
         self.watch = Watch(listener)
         self.entries = read_entries(lines)
         self.published = next((line for line in reversed(lines) if line["kind"] == "published"), None)
@@ -78,7 +79,7 @@ class Session:
         budget = f"{self.request.budget:.0f} s, {self.clockwork.left:.0f} of them left"
         self.listener(Event("message", f"{self.prepared.task}: {counts}. Budget {budget}."))
         self._first()
-        if self.baseline is None and not self.facts.writes:
+        if self.baseline is None and not self.facts.writes and self.timing.left > _WORDS * self.request.budget:
             self._baseline()
         self._climb()
         self.winner = self.best

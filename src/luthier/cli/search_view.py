@@ -38,7 +38,7 @@ class SearchTable(LiveTable):
         begun = f"{state.get('trials', 0)} of {state.get('most_trials', '?')} trials begun"
         parts = [begun, f"{counts.get('complete', 0)} complete", f"{counts.get('paused', 0)} stopped early"]
         parts += [f"{counts['failed']} failed"] if counts.get("failed") else []
-        parts += [f"{duration(state.get('elapsed', 0.0))}"]
+        parts += [duration(self.elapsed)]
         if state.get("budget"):
             parts[-1] += f" of {duration(state['budget'])}"
         parts += [self._step] if self._step else []

@@ -144,6 +144,10 @@ class _Session:
         self.notes: list[str] = []
 
     def run(self) -> Found:
+        with self.folder.time().running(self.clockwork):
+            return self._run()
+
+    def _run(self) -> Found:
         self._greet()
         bench: Bench | None = None
         if self.workers > 1:
@@ -269,9 +273,9 @@ class _Session:
         return head + recipe.to_yaml()
 
     def _spent(self) -> float:
-        """Seconds of earlier sittings, as far as trials tell them."""
-        spent = sum(trial.last.seconds for trial in self.study.trials() if trial.last is not None)
-        return spent / self.workers
+        """Seconds of earlier sittings; where their folder was on another machine, as far as trials tell them."""
+        told = sum(trial.last.seconds for trial in self.study.trials() if trial.last is not None)
+        return max(self.folder.time().seconds(), told / self.workers)
 
     def _greet(self) -> None:
         names = ", ".join(parameter.name for parameter in self.space.parameters)

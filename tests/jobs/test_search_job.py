@@ -139,11 +139,12 @@ def test_a_job_of_an_older_version_goes_on_with_its_file(
     whole = reached(run_job(assigned(base, tmp_path, "whole"), Parts(), Kept()))
     job = assigned(base, tmp_path)
     folder = SearchFolder(Path(job.run))
-    with monkeypatch.context() as older, pytest.raises(Interrupted):
+    durable.make_folder(folder.path)
+    with monkeypatch.context() as older:
         older.setattr("luthier.jobs.search_journal.StoredJournal", lambda ask: folder.journal())
         older.setattr("luthier.jobs.search_job.adopt", lambda path, journal: None)
-        durable.make_folder(folder.path)
-        run_job(job, Parts(stop_at=1), Kept())
+        with pytest.raises(Interrupted):
+            run_job(job, Parts(stop_at=1), Kept())
     assert folder.journal_file.is_file()
     heard, kept = Parts(), Kept()
     assert reached(run_job(job, heard, kept)) == whole

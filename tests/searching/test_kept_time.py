@@ -46,9 +46,14 @@ def test_the_end_is_counted_to_its_last_moment(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(clockwork.clock, "monotonic", lambda: world.now)
     kept = KeptTime(tmp_path / "time.json")
     assert kept.seconds() == 0.0
-    with pytest.raises(KeyError), kept.running(Clockwork(60.0, spent=2.0)):
-        world.now += 7.25
-        raise KeyError
+
+    def work() -> None:
+        with kept.running(Clockwork(60.0, spent=2.0)):
+            world.now += 7.25
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
     assert kept.seconds() == 9.25
 
 

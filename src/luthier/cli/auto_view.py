@@ -23,7 +23,7 @@ def auto_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
     """The listener for this terminal, on stderr."""
 
     def is_line(event: Event) -> bool:
-        return event.kind != "step" and (event.kind != "trial" or bool(event.message))
+        return event.kind not in ("step", "known") and (event.kind != "trial" or bool(event.message))
 
     return live_progress(AutoTable, quiet=quiet, is_line=is_line)
 

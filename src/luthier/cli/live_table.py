@@ -49,14 +49,15 @@ class LiveTable(ABC):
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if event.kind == "trial":
+        if event.kind in ("trial", "known"):
             self._rows[event.data["number"]] = self._state = event.data
-            self._told_at = clock.monotonic()
+            self._told_at, self._step = clock.monotonic(), ""
             self._draw(force=True)
         elif event.kind == "step":
             self._step = f"step {event.data.get('step')}{self.between}{event.data.get('total_steps')}"
             self._draw(force=False)
         elif event.message and event.kind not in ("failed", "interrupted"):
+            self._step = ""
             mark = {"warn": "warning: ", "error": "error: ", "info": ""}[event.level]
             self._console.print(f"{mark}{output.clean(event.message)}", soft_wrap=True)
 

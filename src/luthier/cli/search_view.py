@@ -22,7 +22,7 @@ _ROWS = 12
 def search_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
     """The listener of a search for this terminal, on stderr. Lines are of trials, not of their steps: a log of many
     runs would be long."""
-    return live_progress(SearchTable, quiet=quiet, is_line=lambda event: event.kind != "step")
+    return live_progress(SearchTable, quiet=quiet, is_line=lambda event: event.kind not in ("step", "known"))
 
 
 class SearchTable(LiveTable):

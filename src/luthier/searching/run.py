@@ -149,6 +149,7 @@ class _Session:
 
     def _run(self) -> Found:
         self._greet()
+        self.watch.tell_known()
         bench: Bench | None = None
         if self.workers > 1:
             run_workers(self.folder, self.workers, self.clockwork, self.watch, self.journal)

@@ -200,6 +200,9 @@ class _Session:
             return
         bench = bench or self.make_bench(self.space.first(), self.watch.of_a_trial)
         pair = [best] if other is None else [best, other]
+        who = "The best" if other is None else "The best and the runner-up"
+        seeds = f"{self.settings.repeat} other seed{'s' if self.settings.repeat != 1 else ''}"
+        self.listener(Event("message", f"{who} again, with {seeds}: was it luck?"))
         again = train_again(
             bench, self.space, self.folder, pair, self.settings.repeat, self.clockwork, self.listener
         )  # fmt: skip

@@ -28,18 +28,18 @@ from luthier.models.weights_header import check_weights
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder with luthier.json: `path` itself, its ``model/`` when it is a run, or the best model so far when it is
-    an automatic run."""
+    """The folder with luthier.json: `path` itself, its ``model/`` when it is a run, that of its ``best/`` when it is a
+    search, or the best model so far when it is an automatic run."""
     path = Path(path)
     best = [path / str(read_json(path / BEST_JSON).get("model"))] if (path / BEST_JSON).is_file() else []
-    for folder in (path, path / "model", *best):
+    for folder in (path, path / "model", path / "best" / "model", *best):
         if (folder / SETTINGS_JSON).is_file():
             return folder
     raise ModelError(
         "there is no trained model here.",
         where=str(path),
-        remedy="Give the run folder that `luthier train` printed last, or its model/ folder; "
-        "a run that was interrupted has none yet (luthier train --resume RUN).",
+        remedy="Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder; one that was "
+        "interrupted may have none yet: go on with its verb and --resume.",
         code="run_model_not_found",
     )
 

@@ -97,10 +97,10 @@ def epochs_of(run: dict[str, Any]) -> int:
     return len(run["evaluations"])
 
 
-def loss_difference(first: dict[str, Any], second: dict[str, Any]) -> float | None:
-    """Largest difference of a validation loss where both sides made the same trials; None where they did not."""
+def loss_differences(first: dict[str, Any], second: dict[str, Any]) -> list[float]:
+    """Differences of the validation losses where both sides made the same trials; none where they did not."""
     one, other = ({(e["trial"], e["epoch"]): e["loss"] for e in run["evaluations"]} for run in (first, second))
-    return max(abs(one[key] - other[key]) for key in one) if one.keys() == other.keys() else None
+    return [abs(one[key] - other[key]) for key in one] if one.keys() == other.keys() else []
 
 
 def spread(values: Sequence[float]) -> str:
@@ -118,8 +118,7 @@ def line(ours: str, pruner: str, pairs: list[tuple[dict[str, Any], dict[str, Any
     reach = [time_to(theirs, score) / time_to(mine, score) for (mine, theirs), score in zip(pairs, scores, strict=True)]
     seconds = [(time_to(mine, score), time_to(theirs, score)) for (mine, theirs), score in zip(pairs, scores, strict=True)]
     # `luthier search` promotes in another order, so from some trial on its suggestions are others
-    differences = [loss_difference(mine, theirs) if ours == "plain" else None for mine, theirs in pairs]
-    same = [value for value in differences if value is not None]
+    same = [value for pair in pairs for value in loss_differences(*pair)] if ours == "plain" else []
     mine, theirs = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     return (
         f"| {TITLES[ours]} | {PEERS[pruner]} | {spread(whole)} | {spread(busy) if busy else '-'} | {spread(reach)} | {DEMANDED:g} | "
@@ -128,7 +127,7 @@ def line(ours: str, pruner: str, pairs: list[tuple[dict[str, Any], dict[str, Any
         f"{middle(map(best, mine)):.4f} / {middle(map(best, theirs)):.4f} | "
         f"{middle(map(final_loss, mine)):.4f} / {middle(map(final_loss, theirs)):.4f} | "
         f"{middle(map(epochs_of, mine)):.0f} / {middle(map(epochs_of, theirs)):.0f} | "
-        f"{f'{max(same):.1e}' if same else 'other trials'} | "
+        f"{f'{middle(same):.0e} / {max(same):.0e}' if same else 'other trials'} | "
         f"{1e3 * middle(r['besides'] / r['trials'] for r in mine):.0f} | "
         f"{middle(r['shared'] for r in mine):.1f} | "
         f"{middle(r['peak'] for r in mine) / 2**30:.2f} / {middle(r['peak'] for r in theirs) / 2**30:.2f} |"
@@ -141,7 +140,7 @@ def table(results: list[dict[str, Any]], size: str) -> str:
     lines = [
         "| ours | the peer's pruner | whole search, ratio | the same in processor time | time to the same score, ratio | "
         "demanded | whole search s, "
-        "ours / peer | to the score s | best accuracy | its validation loss | epochs trained | largest loss difference | "
+        "ours / peer | to the score s | best accuracy | its validation loss | epochs trained | loss difference, median / largest | "
         "ours besides training, ms per trial | shared work s | peak GiB |",
         "|" + "---|" * 15,
     ]

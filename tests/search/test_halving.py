@@ -113,6 +113,17 @@ def test_when_all_have_begun_the_best_still_comes_to_the_top() -> None:
     assert next_step(trials, LADDER, may_begin=False) == Done()
 
 
+def test_an_eager_search_brings_one_trial_to_the_top_first() -> None:
+    trials = [paused(0, a=0.5)]
+    assert next_step(trials, LADDER) == Begin(0)
+    assert next_step(trials, LADDER, eager=True) == Promote(0, LOW + 1)
+    assert next_step([paused(0, a=0.5, b=0.6)], LADDER, eager=True) == Promote(0, TOP)
+    assert next_step([paused(0, a=0.5), paused(1, a=0.55)], LADDER, eager=True) == Promote(1, LOW + 1)
+    done = complete(0, 0.7, a=0.5, b=0.6)
+    assert next_step([done, paused(1, a=0.55)], LADDER, eager=True) == Begin(0)
+    assert next_step([done, paused(1, a=0.55), paused(2, a=0.4)], LADDER, eager=True) == Promote(1, LOW + 1)
+
+
 def test_without_time_nothing_is_done() -> None:
     trials = [paused(0, a=0.5), paused(1, a=0.9), paused(2, a=0.7)]
     assert next_step(trials, LADDER, may_begin=False, may_promote=False) == Done()
@@ -150,7 +161,8 @@ def test_brackets_do_not_meet() -> None:
 
 @pytest.mark.parametrize("workers", [1, 4])
 @pytest.mark.parametrize("brackets", [1, 3])
-def test_a_whole_search_spends_a_fraction_and_finds_the_best(workers: int, brackets: int) -> None:
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_whole_search_spends_a_fraction_and_finds_the_best(workers: int, brackets: int, eager: bool) -> None:
     """27 trials of nine epochs, whose scores at each rung keep their order: the best is complete at the end."""
     luck = random.Random(0)
     quality = [luck.random() for _ in range(27)]
@@ -158,7 +170,7 @@ def test_a_whole_search_spends_a_fraction_and_finds_the_best(workers: int, brack
     at_work: list[tuple[int, int]] = []
     epochs = 0
     for _ in range(10_000):
-        step = next_step(trials, LADDER, brackets=brackets, may_begin=len(trials) < 27)
+        step = next_step(trials, LADDER, brackets=brackets, may_begin=len(trials) < 27, eager=eager)
         if isinstance(step, Begin) and len(at_work) < workers:
             rung = LADDER.first(9, step.bracket)
             trials.append(Standing(len(trials), "running", rung, {}, step.bracket))

@@ -33,7 +33,9 @@ def test_a_search_ends_with_a_complete_best(searching: Make) -> None:
     assert len(trials) == 9
     complete = [trial for trial in trials if trial.state == "complete"]
     assert complete
-    assert max(complete, key=lambda trial: trial.values[0]).values == (complete[0].results[TOP].value,)
+    assert complete[0].number == 0, "the first trial is trained to its end before others begin"
+    assert all(trial.values == (trial.results[TOP].value,) for trial in complete)
+    assert max(trial.last.value for trial in trials) == max(trial.values[0] for trial in complete)
     firsts = [min(trial.results) for trial in trials]
     assert {trial.results[first].epoch for trial, first in zip(trials, firsts, strict=True)} == {1}
 
@@ -116,9 +118,9 @@ def test_the_last_one_waits_for_what_others_train(searching: Make) -> None:
 
 def test_failed_trials_are_kept_and_the_others_go_on(searching: Make) -> None:
     one = searching()
-    for number in range(3):
+    for _ in range(5):
         task = one.study.next(one.claims)
-        if number == 1:
+        if task.trial.number == 1:
             one.study.fail(task.trial, "training diverged.", "nonfinite_loss")
             one.claims.release(1)
         else:
@@ -155,7 +157,7 @@ def test_trials_that_wait_teach_the_sampler(searching: Make) -> None:
     means = {}
     for sampler in ("tpe", "random"):
         trials = searching(sampler=sampler, trials=30).run()
-        assert sum(trial.state == "complete" for trial in trials) <= 8
+        assert sum(trial.state == "complete" for trial in trials) <= 12
         means[sampler] = fmean(score(trial.params) for trial in trials[15:])
     assert means["tpe"] > means["random"] + 0.02
 
@@ -187,7 +189,8 @@ def test_a_suggestion_that_failed_leaves_no_half_trial(
     from luthier.search import study as module
 
     one = searching(FileJournal(tmp_path / "j.jsonl"))
-    one.tell(one.study.next(one.claims).trial)
+    for _ in range(3):  # the first trial, to its end
+        one.tell(one.study.next(one.claims).trial)
     real, asked = module.suggested, []
 
     def stops(trial: Any, parameter: Any) -> Any:

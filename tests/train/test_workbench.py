@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from luthier.core.events import Event
 from luthier.core.rundir import RunDir
 from luthier.searching import workbench as module
 from luthier.searching.workbench import Rung, Workbench, default_workers
-from luthier.train.checkpoint import load_checkpoint
+from luthier.train import loop
+from luthier.train.checkpoint import OPTIMIZER, Progress, load_checkpoint
+from luthier.train.validate import Judgement, Validator
 
 LORA: dict[str, Any] = {"method": {"kind": "lora", "rank": 4}, "train.epochs": 3, "train.patience": 0}
 
@@ -122,6 +125,47 @@ def test_few_in_memory_and_still_the_same(toy: TrainToy, monkeypatch: pytest.Mon
     assert [trial._trial.bytes > 0 for trial in trials] == [False, True]
     whole = toy.train(recipe.replace(**{"train.seed": 1}))
     assert rung.history == whole.progress.history
+
+
+def test_the_best_state_costs_no_optimizer_and_a_death_beside_it_no_progress(
+    toy: TrainToy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best of three epochs is the first of two more: it is written before the newest, and is nothing to go on
+    from. Who dies between the two goes on from the rung before."""
+    judge = Validator.judge
+
+    def worse_each_time(self: Validator) -> Judgement:
+        calls.append(0)
+        return replace(judge(self), value=[0.5, 0.6, 0.2][len(calls) - 1])
+
+    calls: list[int] = []
+    monkeypatch.setattr(Validator, "judge", worse_each_time)
+    recipe, folder = toy.recipe(**LORA), toy.folder / "trial"
+    bench = Workbench(recipe)
+    bench.open(recipe, folder).advance(1)
+    save = loop.save_checkpoint
+
+    def dies(run: RunDir, progress: Progress, *rest: Any) -> Path:
+        if progress.epoch == 3:
+            raise KeyboardInterrupt
+        return save(run, progress, *rest)
+
+    with monkeypatch.context() as here:
+        here.setattr(loop, "save_checkpoint", dies)
+        with pytest.raises(KeyboardInterrupt):
+            bench.open(recipe, folder).advance(3)
+    run = RunDir(folder)
+    first, best = run.steps()
+    assert not (run.checkpoint(best) / OPTIMIZER).exists()
+    calls.pop()
+    calls.pop()  # the second bench goes on from the first rung
+    heard: list[Event] = []
+    trial = Workbench(recipe, listener=heard.append).open(recipe, folder)
+    assert trial.advance(3).value == 0.6
+    assert f"Going on from step {first} (epoch 2)." in [event.message for event in heard]
+    assert run.steps() == [best, best + first]
+    trial.export(folder / "out")
+    assert list((folder / "out").rglob("*.safetensors"))
 
 
 def test_gates_run_once_for_a_method(toy: TrainToy) -> None:

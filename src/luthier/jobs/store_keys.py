@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from types import ModuleType
 
 import sqlalchemy as sql
@@ -14,6 +11,7 @@ import sqlalchemy as sql
 from luthier.jobs.database import Database
 from luthier.jobs.errors import InvalidValue
 from luthier.jobs.ids import new_id
+from luthier.jobs.known_identities import Known, KnownIdentities, digest_of
 from luthier.jobs.reading import one, reader, values_of
 from luthier.jobs.records import Identity, Key, Project, Role
 from luthier.jobs.tables import keys, projects
@@ -22,8 +20,6 @@ SECRET_PREFIX = "lu-"
 _SECRET_BYTES = 32
 _LONGEST_SECRET = 200
 """Characters; nothing longer is hashed."""
-_SHARED_SECONDS = 1.0
-"""How long a key is believed without asking, where another process may revoke it."""
 
 _project_columns, _project = reader(projects, Project)
 _key_columns, _key = reader(keys, Key)
@@ -69,14 +65,6 @@ class ProjectStore:
             return project
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    digest: str
-    identity: Identity
-    expires_at: int | None
-    seen: float
-
-
 class KeyStore:
     """Keys of projects. `revoked` is called with the id of each key that is ended."""
 
@@ -84,7 +72,7 @@ class KeyStore:
         self._database = database
         self._clock = clock
         self._revoked = revoked
-        self._known: dict[str, _Known] = {}
+        self._known = KnownIdentities(database, clock, self._look_up)
 
     def create(self, project: str, name: str, role: Role, expires_at: int | None = None) -> tuple[Key, str]:
         """A new key and its secret, which nobody can read again."""
@@ -94,48 +82,24 @@ class KeyStore:
         key = Key(new_id("key_"), project, name, role, int(self._clock.now().timestamp()), expires_at)
         with self._database.write() as connection:
             one(connection, sql.select(projects.c.id).where(projects.c.id == project), "project", project)
-            connection.execute(keys.insert().values(values_of(key, digest=_digest(secret))))
+            connection.execute(keys.insert().values(values_of(key, digest=digest_of(secret))))
         return key, secret
 
     def authenticate(self, secret: str) -> Identity | None:
         """Whose secret this is; None: nobody's, or its key is revoked or has expired."""
-        if not _is_possible(secret):
-            return None
-        digest = _digest(secret)
-        return self._valid(self._remembered(digest) or self._look_up(digest), digest)
+        return self._known.ask(digest_of(secret)) if _is_possible(secret) else None
 
     def recall(self, secret: str) -> Identity | None:
         """What `authenticate` answers where it need not ask the database; never waits."""
-        if not _is_possible(secret):
-            return None
-        digest = _digest(secret)
-        return self._valid(self._remembered(digest), digest)
+        return self._known.recall(digest_of(secret)) if _is_possible(secret) else None
 
-    def _remembered(self, digest: str) -> _Known | None:
-        known = self._known.get(digest)
-        if known is None or (not self._database.exclusive and self._clock.monotonic() - known.seen > _SHARED_SECONDS):
+    def _look_up(self, digest: str) -> Known | None:
+        with self._database.read() as connection:
+            row = connection.execute(_BY_DIGEST, {"digest": digest}).first()
+        key = None if row is None else _key(row)
+        if key is None or key.revoked_at is not None:
             return None
-        return known
-
-    def _valid(self, known: _Known | None, digest: str) -> Identity | None:
-        if known is None or not hmac.compare_digest(known.digest, digest):
-            return None
-        if known.expires_at is not None and known.expires_at <= self._clock.now().timestamp():
-            return None
-        return known.identity
-
-    def _look_up(self, digest: str) -> _Known | None:
-        with self._database.holding():  # a revocation cannot fall between the reading and the remembering
-            seen = self._clock.monotonic()
-            with self._database.read() as connection:
-                row = connection.execute(_BY_DIGEST, {"digest": digest}).first()
-            key = None if row is None else _key(row)
-            if key is None or key.revoked_at is not None:
-                self._known.pop(digest, None)
-                return None
-            known = _Known(digest, Identity(key.id, key.project_id, key.role), key.expires_at, seen)
-            self._known[digest] = known
-            return known
+        return Known(Identity(key.id, key.project_id, key.role), key.expires_at)
 
     def list(self, project: str | None = None) -> list[Key]:
         """The keys of a project, or all, oldest first; the revoked too."""
@@ -165,14 +129,10 @@ class KeyStore:
                 connection.execute(keys.update().where(*mine, keys.c.revoked_at.is_(None)).values(revoked_at=now))
                 key = _key(one(connection, sql.select(*_key_columns).where(*mine), "key", key_id))
                 digest = connection.execute(sql.select(keys.c.digest).where(*mine)).scalar_one()
-            self._known.pop(digest, None)
+            self._known.forget(digest)
             self._revoked(key_id)
         return key
 
 
 def _is_possible(secret: str) -> bool:
     return secret.startswith(SECRET_PREFIX) and len(secret) <= _LONGEST_SECRET and secret.isascii()
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("ascii")).hexdigest()

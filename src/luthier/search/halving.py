@@ -6,8 +6,9 @@ among the best `1/reduction` of its rung, or begins a new one; nobody waits for 
 
 A rung is a share of a trial's own epochs: the highest is all of them, the next lower one `1/reduction` of them. At the
 same share of their schedules the rates of all trials have fallen alike. A trial that is promoted goes on from its
-checkpoint. Everything here is a function of what the journal holds, so that any process, also one that begins after a
-crash, decides the same.
+checkpoint. An eager search brings its first trial to the top at once, or a better one that comes before it: there is a
+whole result from the first minutes on. Everything here is a function of what the journal holds, so that any process,
+also one that begins after a crash, decides the same.
 """
 
 from __future__ import annotations
@@ -95,17 +96,20 @@ def brackets_of(ladder: Ladder, total: int, *, hyperband: bool) -> int:
 
 
 def next_step(
-    trials: Sequence[Standing], ladder: Ladder, *, brackets: int = 1, may_begin: bool = True, may_promote: bool = True
-) -> Step:
+    trials: Sequence[Standing], ladder: Ladder, *, brackets: int = 1, may_begin: bool = True,
+    may_promote: bool = True, eager: bool = False,
+) -> Step:  # fmt: skip
     """What whoever is free should do.
 
     Args:
         brackets: of Hyperband; 1 for successive halving.
         may_begin: False when all trials have begun, or the budget leaves no time for a new one.
         may_promote: False when the budget is used up.
+        eager: as long as no trial is complete, promote the best of a rung before it holds `reduction` of them.
     """
     if may_promote:
-        found = _promotable(trials, ladder)
+        nothing_whole = all(trial.state != "complete" for trial in trials)
+        found = _promotable(trials, ladder, 1 if eager and nothing_whole else 0)
         if found is not None:
             return found
     if may_begin:
@@ -149,12 +153,13 @@ def _score(trial: Standing, rung: int) -> float:
     return float("-inf") if trial.state == "failed" else trial.scores[max(trial.scores)]
 
 
-def _promotable(trials: Sequence[Standing], ladder: Ladder) -> Promote | None:
-    """The best trial of the highest rung that has one among its best `1/reduction`, as in ASHA's `get_job`."""
+def _promotable(trials: Sequence[Standing], ladder: Ladder, fewest: int) -> Promote | None:
+    """The best trial of the highest rung that has one among its best `1/reduction`, as in ASHA's `get_job`; among its
+    best `fewest` where that is more."""
     for rung in range(TOP - 1, -1, -1):
         for bracket in sorted({trial.bracket for trial in trials}):
             order = ranked(trials, bracket, rung)
-            for trial in order[: len(order) // ladder.reduction]:
+            for trial in order[: max(fewest, len(order) // ladder.reduction)]:
                 if trial.state == "paused" and trial.rung == rung:
                     return Promote(trial.number, rung + 1)
     return None

@@ -193,8 +193,9 @@ class Study:
         may_begin = may_begin and may_promote and len(trials) < self.most_trials
         brackets = brackets_of(self.ladder, self._likely_epochs(trials), hyperband=self.settings.pruner == "hyperband")
         step = next_step(
-            self.standings(trials), self.ladder, brackets=brackets, may_begin=may_begin, may_promote=may_promote
-        )
+            self.standings(trials), self.ladder, brackets=brackets, may_begin=may_begin, may_promote=may_promote,
+            eager=True,
+        )  # fmt: skip
         if isinstance(step, Promote):
             if not claims.take(step.number):
                 return Wait()  # its last worker has told its result and not let go of it yet

@@ -53,13 +53,18 @@ def save_checkpoint(
     run: RunDir,
     progress: Progress,
     model: dict[str, Tensor],
-    optimizer: dict[str, Tensor],
+    optimizer: dict[str, Tensor] | None,
     identity: str,
     kept: int = KEPT,
 ) -> Path:
-    """Write checkpoints/step-N; members first, then state.json with their hashes, then the rename."""
+    """Write checkpoints/step-N; members first, then state.json with their hashes, then the rename.
+
+    Without `optimizer` it is a state to be used, from which training cannot go on.
+    """
     target = run.checkpoint(progress.step)
-    members = {MODEL: save(_contiguous(model)), OPTIMIZER: save(_contiguous(optimizer))}
+    members = {MODEL: save(_contiguous(model))}
+    if optimizer is not None:
+        members[OPTIMIZER] = save(_contiguous(optimizer))
     needed = int(1.1 * sum(len(data) for data in members.values()))
     if durable.free_bytes(run.path) < needed:
         raise StorageError(
@@ -90,13 +95,20 @@ def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, Te
 
     Raises `TrainingError` when the checkpoint is whole but belongs to other data or another model.
     """
+    found = _load(folder, identity, (MODEL, OPTIMIZER))
+    return None if found is None else (found[0], found[1][MODEL], found[1][OPTIMIZER])
+
+
+def _load(
+    folder: Path, identity: str, members: tuple[str, ...]
+) -> tuple[Progress, dict[str, dict[str, Tensor]]] | None:
     try:
         state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        data = {name: (folder / name).read_bytes() for name in (MODEL, OPTIMIZER)}
+        data = {name: (folder / name).read_bytes() for name in members}
         if any(hashlib.sha256(data[name]).hexdigest() != state["sha256"][name] for name in data):
             return None
         progress = Progress(**state["progress"])
-        tensors = load(data[MODEL]), load(data[OPTIMIZER])
+        tensors = {name: load(content) for name, content in data.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
         return None
     if state["identity"] != identity:
@@ -106,7 +118,7 @@ def load_checkpoint(folder: Path, identity: str) -> tuple[Progress, dict[str, Te
             remedy="Bring back the files as they were, or start a new run.",
             code="checkpoint_of_other_run",
         )
-    return progress, *tensors
+    return progress, tensors
 
 
 def newest_checkpoint(run: RunDir, identity: str) -> tuple[Progress, dict[str, Tensor], dict[str, Tensor]] | None:
@@ -121,7 +133,7 @@ def newest_checkpoint(run: RunDir, identity: str) -> tuple[Progress, dict[str, T
 
 def load_best(run: RunDir, progress: Progress, identity: str) -> dict[str, Tensor]:
     """The model tensors of the best state."""
-    found = load_checkpoint(run.checkpoint(progress.best_step), identity)
+    found = _load(run.checkpoint(progress.best_step), identity, (MODEL,))
     if found is None:
         raise TrainingError(
             f"the checkpoint of the best state (step {progress.best_step}) is missing or damaged.",
@@ -129,7 +141,7 @@ def load_best(run: RunDir, progress: Progress, identity: str) -> dict[str, Tenso
             remedy="Train again; the folder was changed from outside.",
             code="best_checkpoint_lost",
         )
-    return found[1]
+    return found[1][MODEL]
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -225,7 +225,8 @@ class Loop:
         kept = 1 if self.lean else KEPT
         best, self._best = self._best, None
         if best is not None and best[0].step == self.progress.best_step != self.progress.step:
-            save_checkpoint(self.run_dir, *best, self.identity, kept)
+            # nothing goes on from it, but from the one before it, should we die before the next is there
+            save_checkpoint(self.run_dir, best[0], best[1], None, self.identity, kept + 1)
         path = save_checkpoint(self.run_dir, self.progress, model, optimizer, self.identity, kept)
         self._saved_at = clock.monotonic()
         self._saving_seconds = self._saved_at - began

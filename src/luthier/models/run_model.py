@@ -38,8 +38,8 @@ def model_folder(path: str | Path) -> Path:
     raise ModelError(
         "there is no trained model here.",
         where=str(path),
-        remedy="Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder; one that was "
-        "interrupted may have none yet: go on with its verb and --resume.",
+        remedy="Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder; one that "
+        "was interrupted may have none yet: go on with its verb and --resume.",
         code="run_model_not_found",
     )
 

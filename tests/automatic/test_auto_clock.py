@@ -110,6 +110,22 @@ def _cut_and_go_on(world: Clocked, clocked: Clocked, at: float, expected: str) -
     assert found.best["name"] == expected
 
 
+def test_what_earlier_sittings_found_is_shown_again(clocked: Clocked) -> None:
+    clocked.kinds = GOOD
+    clocked.stop_after = 60.0
+    with pytest.raises(PowerCut):
+        clocked.auto(budget=150.0)
+    (folder,) = (clocked.folder / "autos").iterdir()
+    assert json.loads((folder / "time.json").read_text())["seconds"] == round(clocked.now, 3)
+    clocked.stop_after = float("inf")
+    heard: list[Event] = []
+    found = clocked.auto(heard.append, resume=folder)
+    known = [event.data for event in heard if event.kind == "known"]
+    assert len(known) >= 2
+    assert [one["name"] for one in known] == [one["name"] for one in found.trials][: len(known)]
+    assert found.report["seconds"] == pytest.approx(clocked.now, abs=0.01), "no second is lost or counted twice"
+
+
 def test_what_is_done_is_done(clocked: Clocked) -> None:
     clocked.kinds = GOOD
     found = clocked.auto(budget=100.0)

@@ -15,6 +15,7 @@ from rich.console import Console
 import luthier as package
 from luthier.automatic.found import Automatic, verdict
 from luthier.cli.auto_view import AutoTable
+from luthier.core import clock
 from luthier.core.events import Event
 
 
@@ -60,7 +61,7 @@ def test_options_reach_it_and_the_folder_comes_last(luthier: Any, data_csv: Path
     assert (options["budget"], options["validation"], options["seed"]) == (90.0, 0.2, 3)
     assert options["overrides"] == ["train.max_length=64"]
     assert options["columns"] == {"label": "stars"}
-    assert options["spent"] >= 0
+    assert 0 < options["spent"] <= 60, "the start of the command is part of its budget"
     assert result.out.strip().splitlines()[-1] == "autos/one"
     assert "* lora, rank 16" in result.out
     assert "more than a linear model on word counts" in verdict(report())
@@ -99,7 +100,7 @@ def test_it_goes_on_with_a_folder(luthier: Any, asked: Any) -> None:
     assert (asked[0][0], asked[0][1]["resume"]) == (None, "autos/one")
 
 
-def test_the_live_table_shows_who_leads() -> None:
+def test_the_live_table_shows_who_leads(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     view = AutoTable(Console(file=out, force_terminal=True, width=100, highlight=False, markup=False))
     state = {"metric": "accuracy", "budget": 90.0, "elapsed": 12.0, "higher_is_better": True, "epochs": 3, "error": "",
@@ -111,6 +112,10 @@ def test_the_live_table_shows_who_leads() -> None:
         data = {**state, "number": number, "name": name, "state": is_now, "value": value, "epoch": 1, "best": best}
         view(Event("trial", data=data))
     view(Event("message", "A \x1b[31mnote", "warn"))
+    assert str(view.table().title).startswith("2 candidates  0:12 of 1:30")
+    moved = clock.monotonic() + 30.0
+    monkeypatch.setattr(clock, "monotonic", lambda: moved)
+    assert "0:42 of 1:30" in str(view.table().title), "the clock goes on while a trial says nothing"
     view.close()
     text = out.getvalue()
     assert "* full" in text

@@ -160,9 +160,11 @@ def test_the_live_table_shows_the_best_and_those_at_work() -> None:
         {"number": 2, "state": "running", "epoch": 1, "epochs": 9, "value": 0.5, "params": {"method (x)": "lora"}},
     ]
     for row in rows:
-        view(Event("trial", "told", data=state | row))
+        view(Event("known" if row["number"] == 0 else "trial", "told", data=state | row))
     view(Event("step", data={"step": 3, "total_steps": 20}))
+    assert "step 3/20" in str(view.table().title)
     view(Event("message", "a word\x1b[31m", "warn"))
+    assert "step" not in str(view.table().title), "something else has begun"
     view.close()
     text = written.getvalue()
     assert "warning: a word" in text

@@ -172,3 +172,17 @@ def test_a_probe_among_other_programs_says_so(
     assert said[0.25].seconds.high == said[1.0].seconds.high
     assert any("25% of its time" in note for note in said[0.25].notes)
     assert not any("Other programs" in note for note in said[1.0].notes)
+
+
+def test_a_run_knows_that_its_probe_was_among_other_programs(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = probe(recipe(journey), RunDir(tmp_path / "probe"))
+    lows = {}
+    for busy in (1.0, 0.25):
+        monkeypatch.setattr(asking, "ask", lambda *_, busy=busy, **__: {**found, "busy": busy})
+        luthier.forecast(**fields(journey))
+        section = luthier.train(**fields(journey)).report["forecast"]["predicted"]
+        assert section["basis"] == "probe"
+        lows[busy] = section["seconds"]["low"] / section["seconds"]["value"]
+    assert lows[0.25] < 0.7 * lows[1.0]

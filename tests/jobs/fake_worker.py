@@ -24,14 +24,14 @@ from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import sha256_of
 from luthier.jobs.run_state import reopen
 from luthier.jobs.worker import main
-from luthier.jobs.worker_wire import Assignment
+from luthier.jobs.worker_wire import Ask, Assignment
 from luthier.train.journal import Journal
 from luthier.train.signals import stop_flag
 
 STEPS_PER_EPOCH = 5
 
 
-def run_job(assignment: Assignment, listener: Listener) -> dict[str, Any]:
+def run_job(assignment: Assignment, listener: Listener, ask: Ask) -> dict[str, Any]:
     for path, digest in assignment.files.items():
         assert sha256_of(Path(path)) == digest
     recipe = Recipe.build(assignment.recipe)

@@ -66,6 +66,10 @@ class Arms:
         return [data["part"] for data in found]
 
 
+def no_questions(kind: str, **values: Any) -> dict[str, Any]:
+    raise AssertionError(f"a decision asks nothing: {kind}")
+
+
 def test_a_decision_goes_on_with_the_arms_that_it_has(base: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.csv"
     data.write_bytes(rows())
@@ -74,15 +78,15 @@ def test_a_decision_goes_on_with_the_arms_that_it_has(base: Path, tmp_path: Path
         str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="decision",
     )  # fmt: skip
     with pytest.raises(Interrupted):
-        run_job(job, Arms(stop_at=2))
+        run_job(job, Arms(stop_at=2), no_questions)
     heard = Arms()
-    result = run_job(job, heard)
+    result = run_job(job, heard, no_questions)
     assert heard.arms(again=True) == ARMS[:2]
     assert heard.arms() == ARMS[2:], "no arm is built twice"
     told = [event.message for event in heard.events if event.message.startswith("head only: ")]
     assert len(told) == 1, "an arm is told once"
     assert "%" in told[0]
-    again = run_job(job, late := Arms())
+    again = run_job(job, late := Arms(), no_questions)
     assert late.arms(again=True) == ARMS
     decided = json.loads((Path(result["folder"]) / "decision.json").read_text())
     assert [arm["name"] for arm in decided["arms"]] == ARMS
@@ -113,7 +117,7 @@ def test_a_signal_while_an_arm_trains_is_no_failed_arm(
         str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="decision",
     )  # fmt: skip
     with pytest.raises(Interrupted):
-        run_job(job, Arms())
+        run_job(job, Arms(), no_questions)
     assert deciding_rows.FEWEST == 8
     assert sorted(path.name for path in (tmp_path / "run" / "kept").iterdir()) == ["000.json", "001.json"]
 

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 from workshop import Workshop
 
+from luthier.core import durable
 from luthier.core.errors import Interrupted
 from luthier.core.events import Event
 from luthier.jobs.artefacts import sha256_of
 from luthier.jobs.errors import Conflict
 from luthier.jobs.progress import Progress
+from luthier.jobs.records import Job
 from luthier.jobs.work import run_job
 from luthier.jobs.worker_wire import Assignment, to_line
+from luthier.searching.folder import SearchFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the toy base
 from toy import save_toy_base
@@ -51,10 +54,25 @@ def recipe(model: Any, data: str, folder: Path | None = None) -> dict[str, Any]:
     return found if folder is None else {**found, "out": str(folder)}
 
 
+class Kept:
+    """What a supervisor answers, from a list that outlives the worker."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+
+    def __call__(self, kind: str, **values: Any) -> dict[str, Any]:
+        assert kind == "journal"
+        if "entries" not in values:
+            return {"entries": self.entries[values["start"] : values["start"] + 3]}
+        assert values["number"] == len(self.entries)
+        self.entries.append(values["entries"])
+        return {}
+
+
 class Parts:
     """A listener that remembers, and may stop the worker at a part."""
 
-    def __init__(self, stop_at: int = 0) -> None:
+    def __init__(self, stop_at: int = -1) -> None:
         self.events: list[Event] = []
         self._stop_at = stop_at
 
@@ -69,27 +87,71 @@ class Parts:
         return [(data["part"], data["about"]["state"]) for data in found]
 
 
-def test_a_search_goes_on_with_the_trials_that_it_has(base: Path, tmp_path: Path) -> None:
+def assigned(base: Path, tmp_path: Path, folder: str = "run", **search: Any) -> Assignment:
     data = tmp_path / "rows.csv"
     data.write_bytes(rows())
-    job = Assignment(
-        "search-x", 1, recipe(str(base), str(data), tmp_path), str(tmp_path / "run"), str(tmp_path / "lock"),
-        str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="search",
+    asked = recipe(str(base), str(data), tmp_path)
+    asked["search"] |= search
+    return Assignment(
+        "search-x", 1, asked, str(tmp_path / folder), str(tmp_path / "lock"), str(tmp_path / "scratch"),
+        {str(data): sha256_of(data)}, kind="search",
     )  # fmt: skip
-    with pytest.raises(Interrupted):
-        run_job(job, Parts(stop_at=1))
-    heard = Parts()
-    result = run_job(job, heard)
-    assert heard.parts(again=True)[0] == ("0", "complete"), "a dead worker may not have told of it"
-    assert {part for part, _ in heard.parts()} == {"1"}, "no trial is trained twice"
+
+
+def reached(result: dict[str, Any]) -> list[Any]:
+    """Of each trial what does not depend on the time."""
     report = json.loads((Path(result["folder"]) / "search.json").read_text())
     assert report["done"] is True
-    assert [trial["state"] for trial in report["trials"]] == ["complete", "complete"]
+    return [(t["number"], t["params"], t["state"], t["value"], t["curve"]) for t in report["trials"]]
+
+
+def test_a_search_goes_on_with_the_trials_that_it_has(base: Path, tmp_path: Path) -> None:
+    job, kept = assigned(base, tmp_path), Kept()
+    with pytest.raises(Interrupted):
+        run_job(job, Parts(stop_at=1), kept)
+    heard = Parts()
+    result = run_job(job, heard, kept)
+    assert heard.parts(again=True)[0] == ("0", "complete"), "a dead worker may not have told of it"
+    assert {part for part, _ in heard.parts()} == {"1"}, "no trial is trained twice"
+    assert [state for _, _, state, _, _ in reached(result)] == ["complete", "complete"]
     assert (Path(result["model"]) / "luthier.json").is_file()
     assert result["best"]["trial"] in (0, 1)
     assert (result["steps"], result["task"], result["method"]) == (2, "classify", "head")
     assert not [event for event in heard.events if event.kind == "step"], "each trial counts its steps from one"
-    assert run_job(job, Parts())["best"] == result["best"], "a search that is done is not done again"
+    assert run_job(job, Parts(), kept)["best"] == result["best"], "a search that is done is not done again"
+    assert not SearchFolder(Path(job.run)).journal_file.exists()
+
+
+def test_another_machine_goes_on_without_the_folder(base: Path, tmp_path: Path) -> None:
+    whole = reached(run_job(assigned(base, tmp_path, "whole"), Parts(), Kept()))
+    job, kept = assigned(base, tmp_path), Kept()
+    with pytest.raises(Interrupted):
+        run_job(job, Parts(stop_at=1), kept)
+    durable.remove_tree(Path(job.run))
+    heard = Parts()
+    assert reached(run_job(job, heard, kept)) == whole
+    assert {part for part, _ in heard.parts()} == {"1"}, "what was measured there is not trained again"
+
+
+def test_a_job_of_an_older_version_goes_on_with_its_file(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = reached(run_job(assigned(base, tmp_path, "whole"), Parts(), Kept()))
+    job = assigned(base, tmp_path)
+    folder = SearchFolder(Path(job.run))
+    durable.make_folder(folder.path)
+    with monkeypatch.context() as older:
+        older.setattr("luthier.jobs.search_journal.StoredJournal", lambda ask: folder.journal())
+        older.setattr("luthier.jobs.search_job.adopt", lambda path, journal: None)
+        with pytest.raises(Interrupted):
+            run_job(job, Parts(stop_at=1), Kept())
+    assert folder.journal_file.is_file()
+    heard, kept = Parts(), Kept()
+    assert reached(run_job(job, heard, kept)) == whole
+    assert heard.parts(again=True)[0] == ("0", "complete")
+    assert {part for part, _ in heard.parts()} == {"1"}
+    assert not folder.journal_file.exists()
+    assert kept.entries
 
 
 def test_what_a_worker_tells_of_a_part_is_an_event_without_paths() -> None:
@@ -146,3 +208,76 @@ def test_a_search_is_killed_paused_and_published(workshop: Workshop) -> None:
     assert (model.method, model.task, model.base_model) == ("head", "classify", "toy")
     assert (workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
     workshop.until_gone(workshop.home / "work" / job.id)
+
+
+def children_of(process: int) -> list[int]:
+    """The search's own workers."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == process:
+                found.append(int(path.parent.name))
+    return found
+
+
+def outcome(workshop: Workshop, job: Job) -> list[Any]:
+    done = workshop.until_status(job, "succeeded")
+    assert done.status == "succeeded", workshop.events(job)[-1]
+    report = json.loads((workshop.artefacts.folder(done.result["folder"]) / "search.json").read_text())
+    return [(t["number"], t["params"], t["state"], t["value"]) for t in report["trials"]]
+
+
+def ask_for(workshop: Workshop, id: str, workers: int) -> Job:
+    file = workshop.upload(rows(), "films.csv")
+    settings = {"trials": 6, "pruner": "none", "repeat": 0, "sampler": "random", "workers": workers}
+    asked = recipe("toy", file.id) | {"search": settings}
+    asked["train"] = {"epochs": 12, "learning_rate": {"search": {"low": 1e-3, "high": 1e-2, "log": True}}}
+    return workshop.create(file, recipe=asked, kind="search", id=id, method={}, suffix="films")
+
+
+@pytest.mark.slow  # two searches with two workers, killed at each of their processes: about a minute
+def test_two_workers_share_the_journal_in_the_store(workshop: Workshop) -> None:
+    whole = outcome(workshop, ask_for(workshop, "search-whole", 1))
+    job = ask_for(workshop, "search-two", 2)
+    workshop.until(job, lambda found: found.step >= 1)
+    first = workshop.worker(job)
+    journal = workshop.home / "work" / job.id / "run" / "journal.jsonl"
+    own = children_of(first)
+    assert len(own) == 2, "two workers of its own"
+    os.kill(own[0], signal.SIGKILL)  # one of them: the other takes its trial up
+    workshop.until(job, lambda found: found.step >= 3 or found.terminal)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(first, signal.SIGKILL)  # all of it: the next worker of the job goes on
+    found = outcome(workshop, job)
+    assert not journal.exists()
+    assert sorted(map(repr, found)) == sorted(map(repr, whole))
+
+
+@pytest.mark.slow  # two servers on one PostgreSQL: about a minute
+def test_a_server_that_is_gone_leaves_its_search_to_another(
+    postgres_url: str, tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"database": postgres_url, "artefacts": tmp_path / "shared", "lease": 3.0}
+    for name in ("one", "two"):
+        (tmp_path / name / "models").mkdir(parents=True)
+        (tmp_path / name / "models" / "toy").symlink_to(base)
+    one = Workshop(tmp_path / "one", **shared)
+    try:
+        whole = outcome(one, ask_for(one, "search-whole", 1))
+        job = ask_for(one, "search-moved", 1)
+        one.until(job, lambda found: found.step >= 2)
+        worker = one.worker(job)
+    finally:  # as if the machine were gone: nobody renews the lease or gives the job back
+        monkeypatch.setattr(one.queue, "heartbeat", lambda claim: None)
+        monkeypatch.setattr(one.queue, "release", lambda *words: None)
+        with contextlib.suppress(UnboundLocalError, ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+        one.close()
+    two = Workshop(tmp_path / "two", **shared)
+    try:
+        assert outcome(two, job) == whole
+        told = [event.message for event in two.events(job) if event.key.startswith("part:0:")]
+        assert told, "trial 0 was trained on the first machine"
+        assert not (tmp_path / "two" / "work" / job.id / "run" / "trials" / "0000").exists()
+    finally:
+        two.close()

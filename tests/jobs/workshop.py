@@ -13,7 +13,7 @@ from luthier.jobs.artefacts import Artefacts, sha256_of
 from luthier.jobs.children import own_name
 from luthier.jobs.ids import new_id
 from luthier.jobs.patience import Patience
-from luthier.jobs.queue import Queue
+from luthier.jobs.queue import LEASE_SECONDS, Queue
 from luthier.jobs.records import Job, JobEvent, NewEvent, StoredFile
 from luthier.jobs.store import Store
 from luthier.jobs.supervisor import Supervisor
@@ -41,14 +41,19 @@ def as_lines(rows: list[dict[str, Any]]) -> bytes:
 
 
 class Workshop:
-    """`home` survives a `stop` and a new `Workshop` in the same folder, as a server's home does."""
+    """`home` survives a `stop` and a new `Workshop` in the same folder, as a server's home does.
 
-    def __init__(self, home: Path, *, patience: Patience = QUICK, start: bool = True, **options: Any) -> None:
+    `database` and `artefacts` are elsewhere where several servers share them; `lease` seconds."""
+
+    def __init__(
+        self, home: Path, *, patience: Patience = QUICK, start: bool = True, database: str | Path | None = None,
+        artefacts: Path | None = None, lease: float = LEASE_SECONDS, **options: Any,
+    ) -> None:  # fmt: skip
         self.home = home
         home.mkdir(exist_ok=True)
-        self.store = Store.open(home / "luthier.db")
-        self.queue = Queue(self.store, own_name())
-        self.artefacts = Artefacts.open(home / "artefacts", home / "cache")
+        self.store = Store.open(database or home / "luthier.db")
+        self.queue = Queue(self.store, own_name(), lease)
+        self.artefacts = Artefacts.open(artefacts or home / "artefacts", home / "cache")
         self.supervisor = Supervisor(
             self.store,
             self.queue,

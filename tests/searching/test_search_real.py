@@ -33,6 +33,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_a_search_trains_proves_and_can_be_run_again(toy: dict[str, Any], tmp_path: Path) -> None:
     found = luthier.search(toy, trials=3, repeat=1, out=tmp_path)
     assert found.best is not None
+    assert luthier.load(found.path).predict(["thank you"])[0].label in ("good", "bad"), "the folder answers, too"
     run = RunDir.open(found.path / "best")
     report = run.report()
     assert report is not None

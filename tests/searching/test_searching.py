@@ -171,6 +171,18 @@ def test_events_tell_of_every_trial(place: Any) -> None:
     assert any("best so far" in event.message for event in told)
 
 
+def test_a_search_that_goes_on_shows_what_it_has_and_tells_only_news(place: Any) -> None:
+    found = place.search(trials=3)
+    place.events.clear()
+    place.search(FakeBench(noise=0.003), resume=found.path, trials=5)
+    known = [event for event in place.events if event.kind == "known"]
+    assert [event.data["number"] for event in known] == [0, 1, 2]
+    assert [event.message for event in known] == [""] * 3
+    assert [event.data["value"] for event in known] == [trial["value"] for trial in found.trials]
+    news = [event for event in place.events if event.kind == "trial" and event.data["number"] in (3, 4)]
+    assert place.events.index(known[-1]) < place.events.index(news[0])
+
+
 def test_settings_stand_in_the_recipe_and_options_beat_them(place: Any) -> None:
     path = place.folder / "recipe.yaml"
     recipe = place.recipe(search={"trials": 4, "sampler": "random", "repeat": 0}) | {"data": "train.csv"}

@@ -150,6 +150,7 @@ def test_a_trial_becomes_a_training(asking: Asking) -> None:
         ({"search": {"trials": 10**6}}, "recipe.search.trials"),
         ({"search": {"trails": 5}}, "recipe.search.trails"),
         ({"search": {"workers": 100}}, "recipe.search.workers"),
+        ({"search": {"workers": "auto"}}, "recipe.search.workers"),
         ({"search": 5}, "recipe.search"),
         ({"search": {"objectives": ["quality", "forgetting"]}}, "recipe.search.objectives"),
         ({"data": {"train": "/etc/passwd"}}, "recipe.data.train"),

@@ -1,7 +1,8 @@
 """The folder of an automatic run: what was asked, the journal, the trials, the best model so far, and what came out.
 
-request.json, journal.jsonl, trials/NAME/ (ordinary run folders), best/0002-NAME/ (models), best.json (which of them is
-the best now), final/ (the winner's fresh run), recipe.yaml (its recipe), auto.json, auto.html.
+request.json, journal.jsonl, time.json (how long was worked here), trials/NAME/ (ordinary run folders),
+best/0002-NAME/ (models), best.json (which of them is the best now), final/ (the winner's fresh run), recipe.yaml (its
+recipe), auto.json, auto.html.
 
 best.json is replaced after the model that it names is whole, and the model before it is removed after that: whenever
 the power goes, there is a model, and ``luthier predict DIR`` finds it.
@@ -18,6 +19,7 @@ from typing import Any
 from luthier.core import durable
 from luthier.core.errors import UsageError
 from luthier.core.rundir import BEST_JSON, RunDir, read_jsonl
+from luthier.searching.clockwork import KeptTime
 
 REQUEST = "request.json"
 
@@ -78,6 +80,10 @@ class AutoFolder:
     def trial(self, number: int, name: str) -> Path:
         """The run folder of a trial."""
         return self.path / "trials" / f"{number:02d}-{slug(name)}"
+
+    def time(self) -> KeptTime:
+        """How long was worked here."""
+        return KeptTime(self.path / "time.json")
 
     def journal(self) -> Iterator[dict[str, Any]]:
         """Everything that was noted."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from luthier.evaluate.charts import Chart, Series
@@ -37,10 +38,14 @@ def _use(report: Report) -> str:
     best = report["best"]
     if best is None:
         return ""
-    run = f"The report of its last run is report.html in {best['run']}. " if best["run"] else ""
+    run = ""
+    if best["run"]:
+        *_, parent, name = Path(best["run"]).parts
+        place = f"{parent}/{name}" if parent == "trials" else name
+        run = f'<a href="{escape(place)}/report.html">The report of its last run</a> has the proof. '
     return (
         "<p><code>luthier predict</code> with this folder answers with the best model. "
-        f"{escape(run)}<code>recipe.yaml</code> is its recipe, and <code>luthier train recipe.yaml</code> trains it "
+        f"{run}<code>recipe.yaml</code> is its recipe, and <code>luthier train recipe.yaml</code> trains it "
         "again.</p>"
     )
 

@@ -47,7 +47,7 @@ class Request:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Request:
         """What request.json holds."""
-        return cls(**{**values, "overrides": tuple(values["overrides"])})
+        return cls(**{**values, "overrides": tuple(values.get("overrides") or ())})
 
 
 def asked(

@@ -15,6 +15,7 @@ from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
+from luthier.searching.clockwork import Clockwork
 from luthier.searching.workbench import Workbench
 
 BUDGET_SECONDS = 600.0
@@ -78,12 +79,24 @@ def _workbench(recipe: Recipe, listener: Listener) -> Workbench:
 
 
 def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float) -> Automatic:
+    noted = max((line.get("elapsed", 0.0) for line in folder.journal()), default=0.0)
+    clockwork = Clockwork(request.budget, max(noted, folder.time().seconds()) + spent)
+    session: Session | None = None
     try:
-        session = Session(folder, request, listener, bench, spent)
+        with folder.time().running(clockwork):
+            session = Session(folder, request, listener, bench, clockwork)
+            report = _work(session)
     except LuthierError:
-        if not any(folder.journal()):  # the data or the model was refused: there is nothing to keep
+        if session is None and not any(folder.journal()):  # the data or the model was refused: nothing is to be kept
             durable.remove_tree(folder.path)
         raise
+    left = max(0.0, clockwork.left)
+    listener(Event("message", f"Done in {clockwork.elapsed:.0f} s, {left:.0f} s before the end."))
+    return Automatic(folder.path, report)
+
+
+def _work(session: Session) -> dict[str, Any]:
+    folder = session.folder
     try:
         session.run()
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -94,10 +107,7 @@ def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBe
         ) from stop  # fmt: skip
     finally:
         folder.close()
-    report = _write(session, is_done=True)
-    left = session.clockwork.left
-    listener(Event("message", f"Done in {session.clockwork.elapsed:.0f} s, {max(0.0, left):.0f} s before the end."))
-    return Automatic(folder.path, report)
+    return _write(session, is_done=True)
 
 
 def _write(session: Session, *, is_done: bool) -> dict[str, Any]:

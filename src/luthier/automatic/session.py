@@ -12,6 +12,7 @@ from luthier.automatic.ending import Ending, baselines_for, end, last_recipe
 from luthier.automatic.entry import Entry, begun, reached, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
+from luthier.automatic.telling import line, row
 from luthier.automatic.timing import END, OPENING, Timing
 from luthier.automatic.watch import TimeIsUp, Watch
 from luthier.core import clock
@@ -29,6 +30,8 @@ from luthier.searching.workbench import Rung, TrialRun, Workbench
 MakeBench = Callable[[Recipe, Listener], Workbench]
 _PUBLISH_EVERY = 8.0
 """Seconds between two models that are written; a better one in between is written at the end of the climb."""
+_WORDS = 0.25
+"""Of the budget that has to be left for the linear model on word counts, whose time nothing tells beforehand."""
 _MOST = 40
 """Candidates."""
 _LADDER = Ladder(reduction=3)
@@ -44,12 +47,11 @@ class Session:
     """
 
     def __init__(
-        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, spent: float = 0.0
+        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, clockwork: Clockwork
     ) -> None:
         self.folder, self.request, self.listener = folder, request, listener
         lines = list(folder.journal())
-        before = max((line.get("elapsed", 0.0) for line in lines), default=0.0)
-        self.clockwork = Clockwork(request.budget, before + spent)
+        self.clockwork = clockwork
         self.watch = Watch(listener)
         self.entries = read_entries(lines)
         self.published = next((line for line in reversed(lines) if line["kind"] == "published"), None)
@@ -74,11 +76,12 @@ class Session:
 
     def run(self) -> None:
         """Everything, in order."""
+        self.tell_known()
         counts = f"{self.rows:,} rows to learn, {self.judging_rows:,} to compare on"
         budget = f"{self.request.budget:.0f} s, {self.clockwork.left:.0f} of them left"
         self.listener(Event("message", f"{self.prepared.task}: {counts}. Budget {budget}."))
         self._first()
-        if self.baseline is None and not self.facts.writes:
+        if self.baseline is None and not self.facts.writes and self.timing.left > _WORDS * self.request.budget:
             self._baseline()
         self._climb()
         self.winner = self.best
@@ -302,18 +305,13 @@ class Session:
         return self.folder.trial(entry.number, entry.candidate.name)
 
     def _tell(self, entry: Entry, state: str) -> None:
-        last, best = entry.last, self.best
-        text = ""
-        if state == "failed":
-            text = f"{entry.candidate.name} failed: {entry.error}"
-        elif state != "running" and last is not None:
-            text = f"{entry.candidate.name}: {self.metric} {told(self.metric, last.value)} after epoch {last.epoch} of "
-            text += f"{entry.epochs}{', the best so far' if best is entry else ''}"
-        self.listener(
-            Event("trial", text, data={
-                "number": entry.number, "name": entry.candidate.name, "state": state, "epochs": entry.epochs,
-                "epoch": last.epoch if last else 0, "value": last.value if last else None, "metric": self.metric,
-                "seconds": entry.seconds, "error": entry.error, "best": best.number if best else None,
-                "elapsed": self.clockwork.elapsed, "budget": self.request.budget, "higher_is_better": self.higher,
-            })
-        )  # fmt: skip
+        self.listener(Event("trial", line(entry, state, self.metric, self.best), data=self._row(entry, state)))
+
+    def tell_known(self) -> None:
+        """Tell of what earlier sittings began: rows of a live table, which are no news."""
+        for entry in self.entries:
+            self.listener(Event("known", data=self._row(entry, entry.state)))
+
+    def _row(self, entry: Entry, state: str) -> dict[str, Any]:
+        more = {"metric": self.metric, "higher_is_better": self.higher, "budget": self.request.budget}
+        return {**row(entry, state, self.best), **more, "elapsed": self.clockwork.elapsed}

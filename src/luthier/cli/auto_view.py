@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from luthier.cli import output
 from luthier.cli.live_table import LiveTable, live_progress, told
 from luthier.cli.progress import duration
-from luthier.core import clock
 from luthier.core.events import Event, Listener
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def auto_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
     """The listener for this terminal, on stderr."""
 
     def is_line(event: Event) -> bool:
-        return event.kind != "step" and (event.kind != "trial" or bool(event.message))
+        return event.kind not in ("step", "known") and (event.kind != "trial" or bool(event.message))
 
     return live_progress(AutoTable, quiet=quiet, is_line=is_line)
 
@@ -37,8 +36,9 @@ class AutoTable(LiveTable):
         from rich.table import Table
 
         state = self._state
-        elapsed = state["elapsed"] + max(0.0, clock.monotonic() - self._told_at)
-        parts = [f"{len(self._rows)} candidates", f"{duration(elapsed)} of {duration(state['budget'])}"]
+        count = len(self._rows)
+        parts = [f"{count} candidate{'s' if count != 1 else ''}"]
+        parts += [f"{duration(self.elapsed)} of {duration(state['budget'])}"]
         table = Table(title="  ".join([*parts, *([self._step] if self._step else [])]), title_justify="left", box=None,
                       pad_edge=False)  # fmt: skip
         table.add_column("candidate")

@@ -87,7 +87,7 @@ def show(found: Forecast) -> None:
     )
     console.print(_main(found))
     longest = sorted(found.stages.items(), key=lambda item: -item[1])[:4]
-    parts = ", ".join(f"{_STAGES.get(name, name)} {plain_time(value)}" for name, value in longest)
+    parts = ", ".join(f"{_STAGES.get(name, name)} {plain_time(value).replace(' ', NBSP)}" for name, value in longest)
     console.print(f"Most of the time: {parts}.")
     for note in found.notes:
         console.print(f"note: {note}")
@@ -95,6 +95,8 @@ def show(found: Forecast) -> None:
     console.print("Times on a GPU are rough. Platforms tune other models, with the same tokens. Look at the sources.")
 
 
+NBSP = "\N{NO-BREAK SPACE}"
+"""Between a number and its unit, where a line must not end."""
 _STAGES = {
     "steps": "training steps", "judging": "judging the result", "setup": "reading the data and the base",
     "gates": "the checks before the first step", "saving": "checkpoints", "base": "judging the untuned base",
@@ -133,8 +135,9 @@ def _elsewhere(found: Forecast) -> Table:
     from luthier.search.forecast import plain_time
 
     table = Table(title="the same training elsewhere", title_justify="left", box=None, pad_edge=False)
-    for name in ("where", "", "about", "cost", "price", "read on"):
-        table.add_column(name, justify="right" if name in ("about", "cost") else "left")
+    currency = found.cost["currency"]
+    for name in ("where", "", "about", f"cost in {currency}", f"price in {currency}", "read on"):
+        table.add_column(name, justify="right" if name.startswith(("about", "cost")) else "left")
     for row in found.elsewhere:
         cost = "does not fit" if row["cost"] is None else f"{row['cost']:.4f}"
         time = "" if row["seconds"] is None else plain_time(row["seconds"])
@@ -160,7 +163,7 @@ def _accuracy(args: argparse.Namespace) -> int:
         console.print("No run has ended yet since forecasts are kept, so nothing is known of their accuracy.")
         return 0
     console.print(_record(report))
-    console.print(f"{report['runs']} runs in {ledger.ledger_file()}", soft_wrap=True)
+    console.print(f"{_count(report['runs'], 'run')} in {ledger.ledger_file()}", soft_wrap=True)
     return 0
 
 

@@ -42,16 +42,22 @@ class LiveTable(ABC):
     def table(self) -> Table:
         """The rows as they stand."""
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning, as the last row told them and the clock goes on."""
+        return float(self._state.get("elapsed", 0.0)) + max(0.0, clock.monotonic() - self._told_at)
+
     def __call__(self, event: Event) -> None:
         """Show one event."""
-        if event.kind == "trial":
+        if event.kind in ("trial", "known"):
             self._rows[event.data["number"]] = self._state = event.data
-            self._told_at = clock.monotonic()
+            self._told_at, self._step = clock.monotonic(), ""
             self._draw(force=True)
         elif event.kind == "step":
             self._step = f"step {event.data.get('step')}{self.between}{event.data.get('total_steps')}"
             self._draw(force=False)
         elif event.message and event.kind not in ("failed", "interrupted"):
+            self._step = ""
             mark = {"warn": "warning: ", "error": "error: ", "info": ""}[event.level]
             self._console.print(f"{mark}{output.clean(event.message)}", soft_wrap=True)
 
@@ -59,8 +65,7 @@ class LiveTable(ABC):
         """Leave the last table standing."""
         if self._live is not None:
             self._step = ""
-            self._live.update(self.table(), refresh=True)
-            self._live.stop()
+            self._live.stop()  # draws it for the last time
             self._live = None
 
     def _draw(self, *, force: bool) -> None:
@@ -70,9 +75,10 @@ class LiveTable(ABC):
         if self._live is None:
             from rich.live import Live
 
-            self._live = Live(self.table(), console=self._console, auto_refresh=False)
+            # Drawn again each second by a thread of its own: the time goes on while a trial says nothing.
+            self._live = Live(console=self._console, get_renderable=self.table, refresh_per_second=1)
             self._live.start()
-        self._live.update(self.table(), refresh=True)
+        self._live.refresh()
 
 
 @contextlib.contextmanager

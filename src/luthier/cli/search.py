@@ -54,7 +54,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sampler", metavar="S", help="tpe, random, grid or gp (tpe)")
     group.add_argument("--pruner", metavar="P", help="halving, hyperband or none (halving)")
     group.add_argument("--objectives", metavar="A,B", help="quality, size, seconds, forgetting (quality)")
-    group.add_argument("--workers", type=int, metavar="N", help="processes side by side, of one thread each (1)")
+    help_workers = "processes side by side, of one thread each (1); auto: one per core"
+    group.add_argument("--workers", type=_workers, metavar="N", help=help_workers)
     group.add_argument("--repeat", type=int, metavar="N", help="other seeds for the best and the runner-up (3)")
     group.add_argument("--seed", type=int, metavar="N", help="of the search itself (0)")
     add_columns(parser)
@@ -85,6 +86,13 @@ def run(args: argparse.Namespace) -> int:
     show(found.report, found.path)
     print(found.path, flush=True)
     return 0
+
+
+def _workers(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
+_workers.__name__ = "number"  # as argparse calls what it cannot read
 
 
 def _only_resume(args: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ _ROWS = 12
 def search_progress(*, quiet: bool) -> AbstractContextManager[Listener]:
     """The listener of a search for this terminal, on stderr. Lines are of trials, not of their steps: a log of many
     runs would be long."""
-    return live_progress(SearchTable, quiet=quiet, is_line=lambda event: event.kind != "step")
+    return live_progress(SearchTable, quiet=quiet, is_line=lambda event: event.kind not in ("step", "known"))
 
 
 class SearchTable(LiveTable):
@@ -38,7 +38,7 @@ class SearchTable(LiveTable):
         begun = f"{state.get('trials', 0)} of {state.get('most_trials', '?')} trials begun"
         parts = [begun, f"{counts.get('complete', 0)} complete", f"{counts.get('paused', 0)} stopped early"]
         parts += [f"{counts['failed']} failed"] if counts.get("failed") else []
-        parts += [f"{duration(state.get('elapsed', 0.0))}"]
+        parts += [duration(self.elapsed)]
         if state.get("budget"):
             parts[-1] += f" of {duration(state['budget'])}"
         parts += [self._step] if self._step else []

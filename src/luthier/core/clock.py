@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
 
@@ -14,6 +15,16 @@ def now() -> datetime:
 def monotonic() -> float:
     """Seconds that never go back, for durations."""
     return time.perf_counter()
+
+
+def since_start() -> float:
+    """Seconds since this process was started, its imports included; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/stat", encoding="ascii", errors="replace") as stat:
+            began = int(stat.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0.0
 
 
 def processor() -> float:

@@ -16,8 +16,8 @@ class Event:
     """One thing that happened.
 
     `kind` is one of: message, gate, size, forecast, step, judging, evaluation, sample, saving, checkpoint, finished,
-    proving, interrupted, failed, trial (of a search or an automatic run). `data` is JSON. `SIGNALS` are told before
-    something begins, and are not kept.
+    proving, interrupted, failed, trial (of a search or an automatic run), known (a trial of an earlier sitting), alive.
+    `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
     """
 
     kind: str

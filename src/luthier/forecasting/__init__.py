@@ -125,6 +125,8 @@ def _probed(recipe: Recipe, timeout_seconds: float | None) -> tuple[Forecast, Ba
         "memory": [round(memory), spread],
         "predicted": {name: brief[name] for name in ("seconds", "peak_memory_bytes", "basis")},
     }  # fmt: skip
+    if probe["busy"] < _BUSY:
+        asked["busy"] = round(probe["busy"], 3)
     try:
         ledger.remember(fingerprint(recipe), probe["machine"], asked)
     except LuthierError as error:

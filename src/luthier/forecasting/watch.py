@@ -4,6 +4,7 @@ steps, and that writes predicted and actual into the report and the ledger when 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -85,7 +86,8 @@ class Watch:
             measured = {**probed["measured"], **measured}
             memory = (float(probed["memory"][0]), float(probed["memory"][1]))
         self._probed = probed if memory is not None else None
-        self._first = self._forecast(measured, memory, "formula" if self._probed is None else "probe")
+        first = self._forecast(measured, memory, "formula" if self._probed is None else "probe")
+        self._first = self._among_others(first, ("setup", "gates"))
         self._tell(self._first, f"Forecast: {sentence(self._first)}{_caution(self._first)}.")
 
     def _forecast(self, measured: dict[str, float], memory: tuple[float, float] | None, basis: str) -> Forecast:
@@ -95,6 +97,14 @@ class Watch:
             machine=self._machine, entries=ledger.recent(), measured=measured, memory=memory, basis=basis,
         )  # fmt: skip
         return replace(found, cost=cost_of(found.seconds, load_prices()))
+
+    def _among_others(self, found: Forecast, own: Collection[str]) -> Forecast:
+        """What a probe measured while other programs used the processor may go faster now; `own` stages are of this
+        run itself."""
+        busy = float((self._probed or {}).get("busy", 1.0))
+        probed = sum(value for name, value in found.stages.items() if name not in own)
+        low = max(0.0, found.seconds.low - (1.0 - busy) * probed)
+        return replace(found, seconds=replace(found.seconds, low=low))
 
     def _left(self, work: Workload) -> Workload:
         """What a run that goes on has still to do."""
@@ -123,7 +133,8 @@ class Watch:
             memory = (said_memory.value, 0.2)
             if self._probed is not None:
                 memory = (float(self._probed["memory"][0]), float(self._probed["memory"][1]))
-            self._refined = self._forecast(measured, memory, "first_steps")
+            refined = self._forecast(measured, memory, "first_steps")
+            self._refined = self._among_others(refined, ("steps", *self.clock.seconds))
             self._tell(self._refined, f"After {FIRST_STEPS} steps: {sentence(self._refined)}.")
 
     def _tell(self, forecast: Forecast, text: str) -> None:

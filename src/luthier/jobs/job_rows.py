@@ -20,6 +20,7 @@ from luthier.jobs.ids import new_id
 from luthier.jobs.memo import Memo
 from luthier.jobs.reading import missing, reader
 from luthier.jobs.records import TERMINAL, Job, JobStatus, NewEvent
+from luthier.jobs.search_rows import drop_entries
 from luthier.jobs.tables import events, jobs
 
 logger = logging.getLogger("luthier.jobs")
@@ -141,6 +142,8 @@ class Transaction:
         assert status in TERMINAL and not row.job.terminal
         if not news:
             news = [last_words(status, values.get("error"))]
+        if row.job.kind == "search":
+            drop_entries(self.connection, row.job.id)
         over = {"finished_at": self.now, "estimated_finish": None, "owner": None, "device": None, "wanted": None}
         self.change(row, news, **(over | values), status=status)
 

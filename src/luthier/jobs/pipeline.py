@@ -99,6 +99,7 @@ def _begin(assignment: Assignment) -> _Beginning:
     if assignment.parent is None:
         return _Beginning(recipe)
     from luthier.models.export import SETTINGS_JSON
+    from luthier.models.run_model import method_of
 
     parent = Path(assignment.parent)
     settings = json.loads((parent / SETTINGS_JSON).read_text(encoding="utf-8"))
@@ -108,8 +109,7 @@ def _begin(assignment: Assignment) -> _Beginning:
         if recipe.method.kind not in (*_WHOLE, *_MERGED):
             raise _cannot_continue(recipe.method.kind)
         return _Beginning(recipe.replace(model=str(parent)), None, on_tuned=True)
-    same = settings["method"] == recipe.method.model_dump() and settings["freeze"] == recipe.freeze.model_dump()
-    if same:
+    if method_of(settings) == (recipe.method, recipe.freeze):
         return _Beginning(recipe, parent)
     if kind not in _MERGED or recipe.method.kind not in (*_WHOLE, *_MERGED):
         raise _cannot_continue(recipe.method.kind)

@@ -17,6 +17,7 @@ from luthier.jobs.job_rows import JobRow, Transaction, last_words, settable
 from luthier.jobs.limits import Limits
 from luthier.jobs.reading import values_of
 from luthier.jobs.records import Claim, Job, JobCheckpoint, JobStatus, Model, NewEvent, StoredFile, Wanted
+from luthier.jobs.search_rows import add_entries, read_entries
 from luthier.jobs.store import Store
 from luthier.jobs.tables import checkpoints as checkpoint_table
 from luthier.jobs.tables import files as file_table
@@ -112,6 +113,21 @@ class Queue:
             _add_checkpoints(transaction, row, [] if checkpoint is None else [checkpoint])
             _add_models(transaction, models)
             transaction.change(row, events, **{name: value for name, value in values.items() if value is not None})
+
+    def entries(self, claim: Claim, start: int) -> list[str]:
+        """The journal of a search from transaction `start` on, or a part of it; nothing: there are no more."""
+        with self._changes.database.read() as connection:
+            return read_entries(connection, claim.job.id, start)
+
+    def add_entries(self, claim: Claim, number: int, entries: str) -> None:
+        """Add transaction `number` to the journal of a search; the same call again changes nothing.
+
+        Raises:
+            Conflict: `journal_conflict`: another one is there, or one before it is missing.
+        """
+        with self._changes.write() as transaction:
+            row = self._held(transaction, claim)
+            add_entries(transaction.connection, row.job.id, number, entries)
 
     def finish(
         self,

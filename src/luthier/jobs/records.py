@@ -223,16 +223,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """A hyperparameter search, whose trials are in its journal."""
-
-    id: str
-    project_id: str
-    name: str
-    created_at: int
-
-
-@dataclass(frozen=True, slots=True)
 class Permission:
     """Project `project_id` may use the checkpoint `checkpoint` (a model's name) of another project."""
 

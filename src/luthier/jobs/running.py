@@ -185,13 +185,26 @@ class RunningJob:
         self._notice(kind, line.get("data") or {})
         if kind == "sync":
             self._flush()
-            self.child.tell(to_line({"synced": line["id"]}))
-            self._heard = clock.monotonic()
+            self._answer(line)
+        elif kind == "journal":
+            self._journal(line)
         elif kind in ENDINGS:
             self.last = line
             self._measure()
         elif kind != "began":
             self.telling.take(line)
+
+    def _journal(self, line: dict[str, Any]) -> None:
+        """What a search reads of its journal or adds to it: the database is for us alone, and so is its address."""
+        if "entries" in line:
+            self.insist(lambda: self.queue.add_entries(self.claim, int(line["number"]), str(line["entries"])))
+            self._answer(line)
+        else:
+            self._answer(line, entries=self.insist(lambda: self.queue.entries(self.claim, int(line["start"]))))
+
+    def _answer(self, line: dict[str, Any], **values: Any) -> None:
+        self.child.tell(to_line({"answer": line["id"], **values}))
+        self._heard = clock.monotonic()
 
     def _notice(self, kind: str, data: dict[str, Any]) -> None:
         """What the supervisor itself learns from an event."""

@@ -9,7 +9,9 @@ from luthier.core import durable
 from luthier.core.events import Event, Listener
 from luthier.jobs.parts import PartsListener
 from luthier.jobs.pipeline import check_files
+from luthier.jobs.search_journal import StoredJournal, adopt
 from luthier.jobs.worker_wire import Assignment
+from luthier.search.journal import Journal
 from luthier.search.study import Study
 from luthier.searching import search
 from luthier.searching.asked import asked
@@ -17,21 +19,22 @@ from luthier.searching.folder import SearchFolder
 from luthier.searching.watching import row
 
 
-def run_search(assignment: Assignment, listener: Listener) -> dict[str, Any]:
-    """Search, or go on; gives the search's folder, and facts of the fresh run of the best.
+def run_search(assignment: Assignment, listener: Listener, journal: StoredJournal) -> dict[str, Any]:
+    """Search, or go on with what `journal` knows, also where the folder is not here any more; gives the search's
+    folder, and facts of the fresh run of the best.
 
     Raises `LuthierError`; `Interrupted` after a signal, with everything saved.
     """
     check_files(assignment.files)
     told = SearchListener(listener)
     folder = SearchFolder(Path(assignment.run))
-    if folder.request.is_file():
-        told.tell_again(folder)
-    else:
+    if not folder.request.is_file():
         values, _, settings = asked(assignment.recipe, {}, {}, assignment.job)
         durable.make_folder(folder.path)
         folder.begin(values, settings)
-    found = search(resume=folder.path, listener=told)
+    adopt(folder.journal_file, journal)
+    told.tell_again(folder, journal)
+    found = search(resume=folder.path, listener=told, journal=journal)
     run = folder.best
     report = run.report()
     assert report is not None, "a search that is done has a fresh run"
@@ -74,10 +77,10 @@ class SearchListener:
             seconds_left=left,
         )  # fmt: skip
 
-    def tell_again(self, folder: SearchFolder) -> None:
+    def tell_again(self, folder: SearchFolder, journal: Journal) -> None:
         """What a worker that died may not have told of."""
         space, settings = folder.asked()
-        study = Study(folder.journal(), space, settings)
+        study = Study(journal, space, settings)
         if not study.is_begun:
             return
         trials = study.trials()

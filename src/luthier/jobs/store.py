@@ -22,14 +22,13 @@ from luthier.jobs.store_files import FileStore
 from luthier.jobs.store_jobs import JobStore
 from luthier.jobs.store_keys import KeyStore, ProjectStore
 from luthier.jobs.store_models import ModelStore, PermissionStore
-from luthier.jobs.store_searches import SearchStore
 from luthier.jobs.store_sessions import SessionStore
 from luthier.jobs.store_traffic import TrafficStore
 from luthier.jobs.store_uploads import UploadStore
 
 
 class Store:
-    """Projects, keys and sessions, files, uploads, jobs, models, endpoints, permissions and searches."""
+    """Projects, keys and sessions, files, uploads, jobs, models, endpoints and permissions."""
 
     def __init__(self, database: Database, clock: ModuleType) -> None:
         self.database = database
@@ -48,7 +47,6 @@ class Store:
         self.exports = ExportStore(database)
         self.traffic = TrafficStore(database)
         self.permissions = PermissionStore(database, clock)
-        self.searches = SearchStore(database, clock)
 
     @classmethod
     def open(cls, url: str | Path, *, clock: ModuleType = real_clock) -> Store:

@@ -293,21 +293,10 @@ traffic = Table(
     Index(None, "start"),
 )
 
-searches = Table(
-    "searches",
-    metadata,
-    number(),
-    text("id", unique=True),
-    reference("project_id", "projects.id"),
-    text("name"),
-    integer("created_at"),
-    Index(None, "project_id", "number"),
-)
-
 search_entries = Table(
     "search_entries",
     metadata,
-    Column("search_id", Text, sql.ForeignKey("searches.id"), primary_key=True),
-    Column("seq", Integer, primary_key=True, autoincrement=False),
-    json("entries"),
+    Column("job_id", Text, sql.ForeignKey("jobs.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    text("entries"),
 )

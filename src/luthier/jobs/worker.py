@@ -23,14 +23,14 @@ from luthier.core.children import die_with_parent
 from luthier.core.errors import Interrupted, LuthierError, StorageError
 from luthier.core.events import Event, Listener
 from luthier.jobs.children import end_stale, own_name
-from luthier.jobs.worker_wire import STOPPED, Assignment, from_line, to_line
+from luthier.jobs.worker_wire import STOPPED, Ask, Assignment, from_line, to_line
 
 _LOCK_SECONDS = 10.0
 _ASKS_TO_STOP = ("SIGHUP", "SIGXCPU", "SIGUSR1", "SIGUSR2")
 """Signals that mean the same as SIGTERM."""
 
 
-RunJob = Callable[[Assignment, Listener], dict[str, Any]]
+RunJob = Callable[[Assignment, Listener, Ask], dict[str, Any]]
 
 
 class Wire:
@@ -38,16 +38,18 @@ class Wire:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._sending = threading.Lock()
         self._asked = 0
-        self._synced = threading.Condition()
-        self._answered = 0
+        self._answering = threading.Condition()
+        self._answers: dict[int, dict[str, Any]] = {}
 
     def send(self, value: dict[str, Any]) -> None:
         """One line; the process ends when nobody reads it."""
         data = memoryview(to_line(value))
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            with self._sending:  # of a search with several workers, several threads do
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
         except BrokenPipeError:
             os._exit(1)
 
@@ -55,21 +57,25 @@ class Wire:
         """An event of the run. What comes before a checkpoint is committed before it is written."""
         self.send(event.to_dict())
         if event.kind == "saving":
-            self.sync()
+            self.ask("sync")  # answered when everything that was sent before it is committed
 
-    def sync(self) -> None:
-        """Wait until everything that was sent is committed."""
-        self._asked += 1
-        self.send({"kind": "sync", "id": self._asked})
-        with self._synced:
-            self._synced.wait_for(lambda: self._answered >= self._asked)
+    def ask(self, kind: str, **values: Any) -> dict[str, Any]:
+        """Send a line that is answered, and wait for the answer."""
+        with self._answering:
+            self._asked += 1
+            number = self._asked
+        self.send({"kind": kind, "id": number, **values})
+        with self._answering:
+            self._answering.wait_for(lambda: number in self._answers)
+            return self._answers.pop(number)
 
     def listen(self) -> None:
         """Read answers, in a thread, until the supervisor is gone: then this process ends."""
         for line in iter(sys.stdin.buffer.readline, b""):
-            with self._synced:
-                self._answered = int(from_line(line)["synced"])
-                self._synced.notify_all()
+            answer = from_line(line)
+            with self._answering:
+                self._answers[int(answer["answer"])] = answer
+                self._answering.notify_all()
         os._exit(1)
 
 
@@ -104,7 +110,7 @@ def _main(argv: list[str], run_job: RunJob | None) -> int:
 
 def _work(assignment: Assignment, wire: Wire, run_job: RunJob | None) -> int:
     try:
-        wire.send({"kind": "result", **(run_job or _work_of_all_kinds())(assignment, wire.tell)})
+        wire.send({"kind": "result", **(run_job or _work_of_all_kinds())(assignment, wire.tell, wire.ask)})
     except Interrupted:
         wire.send({"kind": "stopped"})
         return STOPPED

@@ -1,16 +1,21 @@
 """What supervisor and worker say to each other: JSON lines.
 
-The supervisor writes an `Assignment` to the worker's stdin, and later ``{"synced": n}``. The worker writes to a
-descriptor of its own: every `core.events.Event` as it happens, and lines of the kinds `ENDINGS` and ``sync``.
+The supervisor writes an `Assignment` to the worker's stdin, and later answers, ``{"answer": id, ...}``. The worker
+writes to a descriptor of its own: every `core.events.Event` as it happens, lines of the kinds `ENDINGS`, and what is
+answered: ``sync`` (when all before it is committed) and ``journal`` (of a search: read from ``start``, or add
+``entries`` as transaction ``number``).
 """
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+Ask = Callable[..., dict[str, Any]]
+"""What a worker asks its supervisor with: ``ask(kind, **values)`` gives the answer."""
 MAX_LINE = 8 * 2**20
 """Bytes of the longest line."""
 STOPPED = 75

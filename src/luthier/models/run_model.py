@@ -28,18 +28,18 @@ from luthier.models.weights_header import check_weights
 
 
 def model_folder(path: str | Path) -> Path:
-    """The folder with luthier.json: `path` itself, its ``model/`` when it is a run, or the best model so far when it is
-    an automatic run."""
+    """The folder with luthier.json: `path` itself, its ``model/`` when it is a run, that of its ``best/`` when it is a
+    search, or the best model so far when it is an automatic run."""
     path = Path(path)
     best = [path / str(read_json(path / BEST_JSON).get("model"))] if (path / BEST_JSON).is_file() else []
-    for folder in (path, path / "model", *best):
+    for folder in (path, path / "model", path / "best" / "model", *best):
         if (folder / SETTINGS_JSON).is_file():
             return folder
     raise ModelError(
         "there is no trained model here.",
         where=str(path),
-        remedy="Give the run folder that `luthier train` printed last, or its model/ folder; "
-        "a run that was interrupted has none yet (luthier train --resume RUN).",
+        remedy="Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder; one that "
+        "was interrupted may have none yet: go on with its verb and --resume.",
         code="run_model_not_found",
     )
 
@@ -99,8 +99,7 @@ def continue_from(model: TaskModel, folder: Path) -> None:
     Raises `ModelError` where they do not fit.
     """
     settings = read_settings(folder)
-    mine = (model.task, model.method.model_dump(), model.freeze.model_dump())
-    if mine != (settings["task"], settings["method"], settings["freeze"]):
+    if (model.task, (model.method, model.freeze)) != (settings["task"], method_of(settings)):
         raise ModelError(
             "the tuned model was trained for another task or with another method.",
             where=str(folder),
@@ -132,10 +131,15 @@ def read_settings(folder: Path) -> dict[str, Any]:
     return settings
 
 
+def method_of(settings: dict[str, Any]) -> tuple[Method, FreezeSpec]:
+    """How the model of these settings was trained; keys that are younger than it have their defaults."""
+    method: Method = TypeAdapter(Method).validate_python(settings["method"])
+    return method, FreezeSpec(**settings["freeze"])
+
+
 def _adapt(model: TaskModel, folder: Path, settings: dict[str, Any]) -> None:
     """Put the adapter's modules into the base as in training, and its tensors into them."""
-    method: Method = TypeAdapter(Method).validate_python(settings["method"])
-    methods.apply(model, method, FreezeSpec(**settings["freeze"]))
+    methods.apply(model, *method_of(settings))
     _load_adapter(model, folder, settings["layout"])
 
 

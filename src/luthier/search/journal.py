@@ -1,7 +1,7 @@
 """The journal of a study: an append-only list of transactions that several processes share.
 
 A transaction is what one decision wrote: all of it is there after a crash, or nothing. On disk it is one line of JSON,
-fsynced, under a lock that the kernel lets go of when its process ends; `jobs.store_searches` keeps the same list in a
+fsynced, under a lock that the kernel lets go of when its process ends; `jobs.search_rows` keeps the same list in a
 database.
 """
 

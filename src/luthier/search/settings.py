@@ -33,8 +33,8 @@ class SearchSettings(Strict):
     """Seconds for everything; in a file also 90s, 10m or 2h."""
     seed: NonNegativeInt = 0
     objectives: list[Objective] = Field(default_factory=lambda: [QUALITY])
-    workers: Annotated[int, Field(ge=1, le=256)] = 1
-    """Processes side by side, of one thread each."""
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = 1
+    """Processes side by side, of one thread each; auto: one for each core, and one where there is a GPU."""
     repeat: Annotated[int, Field(ge=0, le=50)] = 3
     """Other seeds with which the best and the runner-up are trained again."""
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import statistics
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from luthier.core import clock
+from luthier.core import clock, durable
+from luthier.core.errors import StorageError
 from luthier.search.trial import Trial
 
+_TICK_SECONDS = 1.0
 _FRESH = 1.5
 """What the fresh run with its checks and its proof takes, in trainings of the best trial."""
 
@@ -43,3 +50,40 @@ class Clockwork:
         left = self.left - self.reserve(trials, repeat)
         first = [trial.results[min(trial.results)].seconds for trial in trials if trial.results]
         return left > (statistics.median(first) if first else 0.0), left > 0
+
+
+class KeptTime:
+    """How long was worked in a folder, in a file of it: a sitting that is killed loses a second of this. The time in
+    which nobody works is not counted."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def seconds(self) -> float:
+        """Of all sittings so far; 0 where nothing tells."""
+        try:
+            return max(0.0, float(json.loads(self._path.read_text(encoding="utf-8"))["seconds"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return 0.0
+
+    @contextmanager
+    def running(self, clockwork: Clockwork) -> Iterator[None]:
+        """Keep the time while what is inside works."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._tick, args=(clockwork, done), name="kept-time", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            self._keep(clockwork)
+
+    def _tick(self, clockwork: Clockwork, done: threading.Event) -> None:
+        while not done.wait(_TICK_SECONDS):
+            self._keep(clockwork)
+
+    def _keep(self, clockwork: Clockwork) -> None:
+        """Not synced: after a power cut a little more may be spent again. A full disk is told by what needs it."""
+        with contextlib.suppress(StorageError), durable.synced(False):
+            durable.write_json(self._path, {"seconds": round(clockwork.elapsed, 3)})

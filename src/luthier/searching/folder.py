@@ -1,7 +1,8 @@
 """The folder of a search: what was asked, the journal, the trials' runs, and what came out.
 
 search.yaml (the recipe with its searches and settings), journal.jsonl, trials/0007/ (ordinary run folders), repeats/
-(the best again, with other seeds), best.yaml, best/ (the fresh run), search.json, search.html, locks/.
+(the best again, with other seeds), best.yaml, best/ (the fresh run), search.json, search.html, locks/,
+time.json (how long was worked here).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from luthier.search.journal import FileJournal
 from luthier.search.notation import WORD
 from luthier.search.settings import SearchSettings
 from luthier.search.space import Space
+from luthier.searching.clockwork import KeptTime
 
 
 class SearchFolder:
@@ -94,9 +96,17 @@ class SearchFolder:
     def repeat(self, number: int, seed: int) -> Path:
         return self.path / "repeats" / f"{number:04d}-seed-{seed}"
 
+    @property
+    def journal_file(self) -> Path:
+        return self.path / "journal.jsonl"
+
     def journal(self) -> FileJournal:
-        """The journal of its study."""
-        return FileJournal(self.path / "journal.jsonl")
+        """The journal of its study, where it is kept in this folder."""
+        return FileJournal(self.journal_file)
+
+    def time(self) -> KeptTime:
+        """How long was worked here."""
+        return KeptTime(self.path / "time.json")
 
     def claims(self) -> FolderClaims:
         """Who works on which trial."""

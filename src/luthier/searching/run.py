@@ -13,6 +13,7 @@ from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
+from luthier.search.journal import Journal
 from luthier.search.luck import judge_luck
 from luthier.search.study import Study
 from luthier.search.trial import Trial
@@ -26,7 +27,7 @@ from luthier.searching.page import page_of
 from luthier.searching.watching import Watch
 from luthier.searching.words import luck_record
 from luthier.searching.worker import Bench, Worker
-from luthier.searching.workers import run_workers
+from luthier.searching.workers import chosen_workers, run_workers
 
 MakeBench = Callable[[Recipe, Listener], Bench]
 _MAY_CHANGE = ("trials", "budget", "workers", "repeat")
@@ -46,9 +47,10 @@ def search(
     budget: float | str | None = None,
     seed: int | None = None,
     objectives: list[str] | str | None = None,
-    workers: int | None = None,
+    workers: int | str | None = None,
     repeat: int | None = None,
     bench: MakeBench | None = None,
+    journal: Journal | None = None,
     where: str = "",
     **fields: Any,
 ) -> Found:
@@ -61,7 +63,8 @@ def search(
         out: where its folder is made.
         trials, sampler, pruner, reduction, budget, seed, objectives, workers, repeat: beat the recipe's key `search`
             (`search.settings.SearchSettings`); with `resume` only trials, budget, workers and repeat can change.
-        bench: what trials run on, for those who have one. where: what errors call the recipe.
+        bench: what trials run on, for those who have one. journal: where the study is kept, instead of a file in the
+            folder; by this process alone. where: what errors call the recipe.
 
     Raises:
         RecipeError, UsageError: before anything trains.
@@ -79,7 +82,7 @@ def search(
         first = space.first().data.train
         name = Path(first if isinstance(first, str) else first[0]).name.split(".")[0] or "data"
         folder = SearchFolder.create(out, name, values, settings)
-    session = _Session(folder, listener, bench or _workbench)
+    session = _Session(folder, listener, bench or _workbench, journal)
     try:
         return session.run()
     except (Interrupted, KeyboardInterrupt) as stop:
@@ -121,10 +124,18 @@ def _opened(
 class _Session:
     """One sitting of a search."""
 
-    def __init__(self, folder: SearchFolder, listener: Listener, make_bench: MakeBench) -> None:
-        self.folder, self.listener, self.make_bench = folder, listener, make_bench
+    def __init__(
+        self, folder: SearchFolder, listener: Listener, make_bench: MakeBench, journal: Journal | None
+    ) -> None:
+        self.folder, self.listener, self.make_bench, self.journal = folder, listener, make_bench, journal
         self.space, self.settings = folder.asked()
-        self.study = Study(folder.journal(), self.space, self.settings)
+        self.study = Study(journal or folder.journal(), self.space, self.settings)
+        if isinstance(self.settings.workers, int):
+            self.workers, self.why = self.settings.workers, ""
+        else:
+            self.workers, self.why = chosen_workers(self.study.most_trials)
+            self.settings = self.settings.model_copy(update={"workers": self.workers})
+            folder.change(self.settings)
         self.clockwork = Clockwork(self.settings.budget, self._spent())
         self.watch = Watch(self.study, self.clockwork, listener)
         self.luck: dict[str, Any] | None = None
@@ -133,10 +144,15 @@ class _Session:
         self.notes: list[str] = []
 
     def run(self) -> Found:
+        with self.folder.time().running(self.clockwork):
+            return self._run()
+
+    def _run(self) -> Found:
         self._greet()
+        self.watch.tell_known()
         bench: Bench | None = None
-        if self.settings.workers > 1:
-            run_workers(self.folder, self.settings.workers, self.clockwork, self.watch)
+        if self.workers > 1:
+            run_workers(self.folder, self.workers, self.clockwork, self.watch, self.journal)
         else:
             bench = self.make_bench(self.space.first(), self.watch.of_a_trial)
             self._work(bench)
@@ -184,6 +200,9 @@ class _Session:
             return
         bench = bench or self.make_bench(self.space.first(), self.watch.of_a_trial)
         pair = [best] if other is None else [best, other]
+        who = "The best" if other is None else "The best and the runner-up"
+        seeds = f"{self.settings.repeat} other seed{'s' if self.settings.repeat != 1 else ''}"
+        self.listener(Event("message", f"{who} again, with {seeds}: was it luck?"))
         again = train_again(
             bench, self.space, self.folder, pair, self.settings.repeat, self.clockwork, self.listener
         )  # fmt: skip
@@ -258,9 +277,9 @@ class _Session:
         return head + recipe.to_yaml()
 
     def _spent(self) -> float:
-        """Seconds of earlier sittings, as far as trials tell them."""
-        spent = sum(trial.last.seconds for trial in self.study.trials() if trial.last is not None)
-        return spent / self.settings.workers
+        """Seconds of earlier sittings; where their folder was on another machine, as far as trials tell them."""
+        told = sum(trial.last.seconds for trial in self.study.trials() if trial.last is not None)
+        return max(self.folder.time().seconds(), told / self.workers)
 
     def _greet(self) -> None:
         names = ", ".join(parameter.name for parameter in self.space.parameters)
@@ -269,3 +288,5 @@ class _Session:
         settings = self.settings
         how = f"{settings.sampler}, {'no pruning' if settings.pruner == 'none' else settings.pruner}"
         self.listener(Event("message", f"Search {self.folder.path}: {begun} over {names} ({how})."))
+        if self.why:
+            self.listener(Event("message", self.why))

@@ -18,7 +18,7 @@ class Watch:
 
     def __init__(self, study: Study, clockwork: Clockwork, listener: Listener) -> None:
         self._study, self._clockwork, self._listener = study, clockwork, listener
-        self._before = {trial.number: trial for trial in study.trials()}
+        self._before: dict[int, Trial] = {}
         self._warned: set[str] = set()
         self._trial = ""
 
@@ -39,7 +39,11 @@ class Watch:
             self._warned.add(event.message)
             self._listener(event)
 
-    def look(self) -> None:
+    def tell_known(self) -> None:
+        """Tell of the trials of earlier sittings: rows of a live table, which are no news."""
+        self.look("known")
+
+    def look(self, kind: str = "trial") -> None:
         """Tell of each trial that is not as it was: `trial` events, whose data is a row of the live table."""
         if not self._study.is_begun:
             return
@@ -57,7 +61,8 @@ class Watch:
         }  # fmt: skip
         for trial in changed:
             is_best = best is not None and best.number == trial.number and trial.state != "running"
-            self._listener(Event("trial", self._line(trial, is_best), data=state | row(trial) | {"is_best": is_best}))
+            text = self._line(trial, is_best) if kind == "trial" else ""
+            self._listener(Event(kind, text, data=state | row(trial) | {"is_best": is_best}))
 
     def _line(self, trial: Trial, is_best: bool) -> str:
         """``trial 7: accuracy 91.2 % after epoch 3 of 9, paused  (method lora, rank 8)``."""

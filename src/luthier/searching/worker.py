@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import math
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
 from luthier.search.halving import TOP, Wait
+from luthier.search.journal_pipe import PipedJournal
 from luthier.search.study import Study, Task
 from luthier.search.trial import Result, Trial
 from luthier.searching.clockwork import Clockwork
@@ -28,6 +30,7 @@ from luthier.searching.folder import FolderClaims, SearchFolder
 
 _LOOK_SECONDS = 0.2
 """Between two looks at the journal while others decide what is next."""
+_ALIVE_SECONDS = 2.0
 _HOPELESS = 3
 """Trials that fail before any has a result, after which the search stops: the next would fail alike."""
 
@@ -143,12 +146,25 @@ def _curve(history: Any) -> list[tuple[int, float]]:
     return [(int(epoch), float(value)) for epoch, value in found if value is not None and math.isfinite(value)]
 
 
+class _SignsOfLife:
+    """The listener of a worker that is watched: whatever its trials do, it is at work."""
+
+    def __init__(self, journal: PipedJournal) -> None:
+        self._journal, self._last = journal, clock.monotonic()
+
+    def __call__(self, event: Event) -> None:
+        if clock.monotonic() - self._last >= _ALIVE_SECONDS:
+            self._last = clock.monotonic()
+            self._journal.alive()
+
+
 def main(words: list[str] | None = None) -> int:
     """One worker of a search, in a process of its own; 0 when the search is over, 1 after an error or a signal."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--spent", type=float, default=0.0)
+    parser.add_argument("--journal", type=int, help="the descriptor of a socket to the process that holds it")
     args = parser.parse_args(words)
     from luthier.core.children import die_with_parent
 
@@ -158,10 +174,11 @@ def main(words: list[str] | None = None) -> int:
 
     folder = SearchFolder(args.folder)
     space, settings = folder.asked()
-    study = Study(folder.journal(), space, settings)
+    piped = None if args.journal is None else PipedJournal(socket.socket(fileno=args.journal))
+    study = Study(piped or folder.journal(), space, settings)
     claims = folder.claims()
     try:
-        bench = Workbench(space.first())
+        bench = Workbench(space.first(), listener=ignore if piped is None else _SignsOfLife(piped))
         forgetting = forgetting_of if "forgetting" in settings.objectives else None
         clockwork = Clockwork(settings.budget, args.spent)
         Worker(bench, study, folder, claims, clockwork, forgetting=forgetting).run()

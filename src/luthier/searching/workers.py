@@ -5,25 +5,45 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from luthier.core import allocator, clock
 from luthier.core.durable_files import open_log
 from luthier.core.errors import Interrupted, TrainingError
 from luthier.core.events import Event
+from luthier.search.journal import Journal
+from luthier.search.journal_pipe import serve
 from luthier.searching.clockwork import Clockwork
 from luthier.searching.folder import SearchFolder
 from luthier.searching.watching import Watch
+from luthier.train.signals import stop_flag
 
 _LOOK_SECONDS = 0.5
 _STOP_SECONDS = 120.0
 """How long a worker may take to save its trial after it was asked to stop."""
 
 
-def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: Watch) -> None:
-    """Start so many workers and watch the journal until all are done.
+def chosen_workers(most: int) -> tuple[int, str]:
+    """(how many workers `auto` is, at most `most`; why)."""
+    from luthier.searching.workbench import default_workers
+
+    found = default_workers()
+    number = max(1, min(found, most))
+    if found == 1:
+        return 1, "workers: 1, as this machine has one core or a GPU, which trials would have to share (auto)."
+    why = f"one for each of {found} cores" if number == found else f"one for each trial, of {found} cores"
+    return number, f"workers: {number}, {why} (auto)."
+
+
+def run_workers(
+    folder: SearchFolder, number: int, clockwork: Clockwork, watch: Watch, journal: Journal | None = None
+) -> None:
+    """Start so many workers and watch the journal until all are done. A `journal` that is not the folder's file is
+    served to them.
 
     Raises:
         Interrupted: after a signal; every worker has saved its trial.
@@ -34,14 +54,21 @@ def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: 
         "--spent", f"{clockwork.elapsed:.3f}",
     ]  # fmt: skip
     logs = [folder.path / "locks" / f"worker-{os.getpid()}-{i}.log" for i in range(number)]
-    children = [_start(command, log) for log in logs]
+    alive = threading.Event()
+    children = [_start(command, log, journal, alive) for log in logs]
     try:
-        while any(child.poll() is None for child in children):
-            watch.look()
-            clock.sleep(_LOOK_SECONDS)
-    except KeyboardInterrupt:
-        _stop(children)
-        raise Interrupted("stopped on request.") from None
+        with stop_flag() as should_stop:
+            while any(child.poll() is None for child in children):
+                watch.look()
+                if alive.is_set():
+                    alive.clear()
+                    watch.told(Event("alive"))
+                clock.sleep(_LOOK_SECONDS)
+                if should_stop():
+                    _stop(children)
+                    raise Interrupted("stopped on request.")
+    except Interrupted:
+        raise
     except BaseException:
         _stop(children)
         raise
@@ -58,9 +85,20 @@ def run_workers(folder: SearchFolder, number: int, clockwork: Clockwork, watch: 
         watch.told(Event("message", text, "warn"))
 
 
-def _start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
+def _start(
+    command: list[str], log: Path, journal: Journal | None, alive: threading.Event
+) -> subprocess.Popen[bytes]:  # fmt: skip
     with open_log(log) as errors:
-        return subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=errors)
+        if journal is None:
+            return subprocess.Popen(command, env=_environment(), stdout=subprocess.DEVNULL, stderr=errors)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child = subprocess.Popen(
+                [*command, "--journal", str(theirs.fileno())], env=_environment(), stdout=subprocess.DEVNULL,
+                stderr=errors, pass_fds=[theirs.fileno()],
+            )  # fmt: skip
+        serve(journal, ours, alive.set)
+        return child
 
 
 def _environment() -> dict[str, str]:

@@ -24,6 +24,7 @@ from luthier.train.closed_head import ClosedHead, check_closed, head_of
 from luthier.train.contrastive import ContrastiveRunner, check_contrastive
 from luthier.train.defaults import resolve
 from luthier.train.forward import Forward
+from luthier.train.identity import lasting
 from luthier.train.journal import Journal
 from luthier.train.parts import Parts
 from luthier.train.preflight import MAX_TOKENS, probe
@@ -161,11 +162,11 @@ def _build(
 
 def _head_identity(recipe: Recipe) -> tuple[Any, ...]:
     """What of the head and of the pairs changes the weights; where those are at rest, as before there were any."""
-    found = recipe.head.model_dump(exclude={"fit", "strength"})
+    found = lasting(recipe.head, without=frozenset({"fit", "strength"}))
     if recipe.head.fit != "closed":
         return (found,)
     pairs = recipe.train.contrastive
-    return (found, {"strength": recipe.head.strength, "contrastive": None if pairs is None else pairs.model_dump()})
+    return (found, {"strength": recipe.head.strength, "contrastive": None if pairs is None else lasting(pairs)})
 
 
 def _model(

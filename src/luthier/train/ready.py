@@ -20,6 +20,7 @@ from luthier.models.twin import Weights
 from luthier.train import encoder_parts, language_parts
 from luthier.train.checkpoint import Progress, newest_checkpoint
 from luthier.train.defaults import default_model
+from luthier.train.identity import lasting
 from luthier.train.journal import Journal
 from luthier.train.loop import Loop
 from luthier.train.optimizer import Optimizer
@@ -106,8 +107,8 @@ def make_ready(
     spec = recipe.train
     assert isinstance(spec.epochs, int)
     identity = fingerprint(
-        prepared.description["sha256"], source.sha256, parts.table.fingerprint(), recipe.method.model_dump(),
-        recipe.freeze.model_dump(), spec.seed, spec.batch_size, spec.accumulate, from_scratch, *parts.identity,
+        prepared.description["sha256"], source.sha256, parts.table.fingerprint(), lasting(recipe.method),
+        lasting(recipe.freeze), spec.seed, spec.batch_size, spec.accumulate, from_scratch, *parts.identity,
     )  # fmt: skip
 
     def make_optimizer() -> Optimizer:

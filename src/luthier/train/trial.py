@@ -118,7 +118,8 @@ class Trial:
     def _make(self, journal: Journal, upkeep: Upkeep) -> Ready:
         begun = self.run.recipe_yaml.is_file() and self.run.recipe_yaml.stat().st_size > 0
         if begun:
-            self._same_recipe(read_yaml(self.run.recipe_yaml))
+            where = self.run.recipe_yaml
+            self._same_recipe(Recipe.build(read_yaml(where), where=str(where)))  # keys that it lacks: their defaults
         ready = make_ready(
             self.recipe, self.run, self._scorer_for, journal, resume=begun, from_scratch=False, preflight=True,
             upkeep=upkeep, shared=self._shared,
@@ -128,14 +129,15 @@ class Trial:
         self.bytes = 4 * sum(tensor.nbytes for tensor in trained)  # weights, gradients, the two moments of AdamW
         return ready
 
-    def _same_recipe(self, begun: dict[str, Any]) -> None:
+    def _same_recipe(self, begun: Recipe) -> None:
         """The checkpoint knows its data, base and method; a rate or a schedule only the recipe knows."""
+        asked, before = self.recipe.model_dump(), begun.model_dump()
         for part in ("method", "freeze", "head", "train"):
-            for key, value in self.recipe.model_dump()[part].items():
-                if value not in ("auto", begun.get(part, {}).get(key)):
+            for key, value in asked[part].items():
+                known = before[part].get(key)
+                if value not in ("auto", known):
                     raise TrainingError(
-                        f"this trial was begun with another {part}.{key}: {begun.get(part, {}).get(key)!r}, not "
-                        f"{value!r}.",
+                        f"this trial was begun with another {part}.{key}: {known!r}, not {value!r}.",
                         where=str(self.run.path),
                         remedy="Give the recipe that it was begun with, or a new folder.",
                         code="checkpoint_of_other_run",

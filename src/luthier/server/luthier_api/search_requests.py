@@ -92,6 +92,8 @@ def trial_recipe(job: Job, params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_settings(settings: SearchSettings) -> None:
+    if settings.workers == "auto":
+        raise _refused("search.workers", "a number is needed on a server, whose cores all jobs share")
     for name, most in (("trials", MOST_TRIALS), ("workers", MOST_WORKERS), ("repeat", MOST_REPEATS),
                        ("budget", LONGEST_BUDGET)):  # fmt: skip
         value = getattr(settings, name)

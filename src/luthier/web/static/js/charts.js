@@ -33,12 +33,12 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 /** The colour of the series with this number. */
 export const seriesColour = (i) => colour(SERIES[i % SERIES.length]);
 
-function layout(options) {
+function layout(options, many) {
   const hair = colour("--hair");
   const axis = { gridcolor: hair, linecolor: hair, zerolinecolor: hair, tickcolor: hair, automargin: true, fixedrange: false };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12.5, color: colour("--muted") },
-    margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? true, hovermode: options.hover ?? "x unified",
+    margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? many, hovermode: options.hover ?? "x unified",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
     xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0, ...(options.xTick ? { tickformat: options.xTick } : {}) },
@@ -80,7 +80,8 @@ export function chart(title, series, options = {}) {
     try {
       const Plotly = await plotly();
       if (!drawn) place.replaceChildren();
-      await Plotly.react(place, traces(), layout(options), CONFIG);
+      const lines = traces();
+      await Plotly.react(place, lines, layout(options, lines.length > 1), CONFIG);
       if (!drawn && options.onReady) options.onReady(place);
       drawn = true;
       place.dataset.drawn = "true";

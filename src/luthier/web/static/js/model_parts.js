@@ -13,7 +13,7 @@ export function snippets(model, kind) {
   const name = JSON.stringify(model);
   if (kind === "encoder") return tabs("Programs", [
     ["curl", code(`curl ${base}/luthier/v1/predict \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": ${name}, "texts": ["Where is my parcel?"]}'`, "curl")],
-    ["Python", code(`import os, httpx\n\nanswer = httpx.post(\n    "${base}/luthier/v1/predict",\n    headers={"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"},\n    json={"model": ${name}, "texts": ["Where is my parcel?"]},\n)\nprint(answer.json()["data"])`, "Python")],
+    ["Python", code(`import json, os, urllib.request\n\nasked = urllib.request.Request(\n    "${base}/luthier/v1/predict",\n    json.dumps({"model": ${name}, "texts": ["Where is my parcel?"]}).encode(),\n    {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(asked))["data"])`, "Python")],
   ]);
   return tabs("Programs", [
     ["curl", code(`curl ${base}/v1/chat/completions \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": ${name}, "messages": [{"role": "user", "content": "Hello"}]}'`, "curl")],

@@ -22,8 +22,8 @@ export function turnsOf(values) {
 const conversation = (turns) => h("div", { class: "conversation" }, turns.map((turn) => h("div", { class: `bubble ${turn.role === "assistant" || turn.from === "gpt" ? "assistant" : "user"}` },
   h("span", { class: "who" }, turn.role ?? turn.from ?? ""), plain(turn.content ?? turn.value), turn.tool_calls ? h("pre", null, h("code", null, JSON.stringify(turn.tool_calls, null, 2))) : null)));
 
-/** The browser of the rows of `version` of the data set `id`. */
-export function rowsView(id, version, changed) {
+/** The browser of the rows of `version` of the data set `id`; `shown` is a row on its first page. */
+export function rowsView(id, version, changed, shown = null) {
   let words = "";
   const names = (version.columns ?? []).slice(0, MOST_COLUMNS);
   const chat = names.includes("messages") || names.includes("conversations");
@@ -40,7 +40,7 @@ export function rowsView(id, version, changed) {
     ...(names.length ? [] : [{ name: "Row", words: true, cell: (row) => short(plain(row.values ?? row.text), 300) }]),
   ];
   const rows = paged(`Rows of version ${version.version}`, columns, async (after) => {
-    let at = after ?? 0;
+    let at = after ?? (shown && !words ? PER_PAGE * Math.floor((Math.min(shown, version.rows) - 1) / PER_PAGE) : 0);
     const found = [];
     for (;;) {
       const page = await get(`${path`/luthier/v1/datasets/${id}/versions/${version.version}/rows`}?${new URLSearchParams({ after: at, limit: PER_PAGE, ...(words ? { q: words } : {}) })}`);

@@ -85,7 +85,7 @@ async function catalogue() {
   const found = await maybe("/luthier/v1/catalogue");
   if (!found) return list((await allModels()).base.map((one) => h("div", { class: "card-head flat" }, h("span", null, one.id), one.kind === "generative" ? tryLink(one.id) : null)));
   return table("Base models", [
-    { name: "Model", head: true, words: true, cell: (one) => [h("strong", null, one.title ?? one.name), h("span", { class: "muted small mono block" }, one.name)] },
+    { name: "Model", head: true, words: true, cell: (one) => [h("strong", null, one.title ?? one.name), one.source === "folder" ? h("span", { class: "muted small block" }, one.notes) : h("span", { class: "muted small mono block" }, one.name)] },
     { name: "Learns to", words: true, cell: (one) => (one.tasks ?? []).map((task) => taskWords(task).toLowerCase()).join(", ") },
     { name: "Weights", number: true, cell: (one) => (one.parameters ? `${(one.parameters / 1e6).toFixed(1)} M` : "–") },
     { name: "Reads", number: true, cell: (one) => (one.context ? `${count(one.context)} tokens` : "–") },

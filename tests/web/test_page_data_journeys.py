@@ -12,7 +12,7 @@ import pytest
 from browsing import Visit
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "service"))
-from live import Live  # noqa: E402
+from live import Live
 
 WORDS = {"praise": "good great fine love happy", "complaint": "bad poor broken angry late"}
 SHOWN = "role=tabpanel"

@@ -34,6 +34,7 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 export const seriesColour = (i) => colour(SERIES[i % SERIES.length]);
 
 function layout(options, many) {
+  const shares = typeof options.percent === "function" ? options.percent() : options.percent;
   const hair = colour("--hair");
   const axis = { gridcolor: hair, linecolor: hair, zerolinecolor: hair, tickcolor: hair, automargin: true, fixedrange: false };
   return {
@@ -42,7 +43,7 @@ function layout(options, many) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
     xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0, ...(options.xTick ? { tickformat: options.xTick } : {}) },
-    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: (typeof options.percent === "function" ? options.percent() : options.percent) ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : "normal" },
+    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: shares ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : shares ? "nonnegative" : "normal" },
     ...options.layout,
   };
 }

@@ -51,6 +51,13 @@ function layout(options, many) {
 /** Plotly reads a few tags and links in texts; what came with data is shown as it is. */
 const asText = (text) => (typeof text === "string" ? text.replace(/&/g, "&amp;").replace(/</g, "&lt;").slice(0, 60) : text);
 
+/** A chart in a sentence for who does not see it; the values stand in the table below it. */
+function described(title, lines) {
+  const said = lines.filter((one) => Array.isArray(one.y)).map((one) => [one.name, one.y.filter((y) => typeof y === "number")]).filter(([, y]) => y.length)
+    .map(([name, y]) => `${name || "values"} ${y.length === 1 ? number(y[0]) : `from ${number(y[0])} to ${number(y.at(-1))} in ${y.length} points`}`);
+  return `${title}: ${said.join(", ") || "nothing yet"}`;
+}
+
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 
 /**
@@ -63,6 +70,7 @@ export function chart(title, series, options = {}) {
   values.addEventListener("toggle", () => values.open && fillValues());
   const figure = h("figure", { class: "chart" }, options.bare ? null : h("figcaption", null, title), place, options.bare ? null : values);
   let seen = false;
+  let cleared = false;
   let drawn = false;
   let pending = null;
 
@@ -80,13 +88,16 @@ export function chart(title, series, options = {}) {
     if (!seen || !figure.isConnected) return;
     try {
       const Plotly = await plotly();
-      if (!drawn) place.replaceChildren();
+      if (!cleared) place.replaceChildren(); // once: what comes while Plotly draws the first time must not wipe it away
+      cleared = true;
       const lines = traces();
       await Plotly.react(place, lines, layout(options, lines.length > 1), CONFIG);
       if (!drawn && options.onReady) options.onReady(place);
       drawn = true;
       place.dataset.drawn = "true";
+      place.setAttribute("aria-label", described(title, lines));
     } catch (error) {
+      cleared = false;
       fill(place, h("p", { class: "muted small" }, error.message));
     }
     if (values.open) fillValues();
@@ -110,6 +121,7 @@ export function chart(title, series, options = {}) {
     update();
   }, { rootMargin: "200px" }).observe(figure);
   for (const when of ["luthier:theme"]) document.addEventListener(when, () => drawn && update());
+  for (const when of ["beforeprint", "afterprint"]) window.addEventListener(when, () => drawn && draw()); // in the colours of paper (theme.js), and back
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn && update());
   return { figure, update };
 }

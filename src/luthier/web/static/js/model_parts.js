@@ -5,6 +5,7 @@ import { chart, seriesColour } from "./charts.js";
 import { fill, h } from "./dom.js";
 import { bytes, count, number, several } from "./format.js";
 import { runAddress } from "./runs.js";
+import { every } from "./stream.js";
 import { code, during, list, loading, select, show, statusTag, tabs, tag, when } from "./ui.js";
 
 /** How programs call a model. */
@@ -96,6 +97,12 @@ export function traffic(endpoint) {
     draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
   });
   span.setAttribute("aria-label", "Time");
-  draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
+  let begun = false;
+  every(5, async () => {
+    if (begun && !numbers.isConnected) return false; // the dialog was closed
+    begun = true;
+    await draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
+    return true;
+  });
   return h("div", { class: "stack" }, span, numbers, h("div", { class: "grid wide" }, h("div", null, h("h3", null, "Requests"), requests.figure), h("div", null, h("h3", null, "Seconds until an answer is whole"), latency.figure)));
 }

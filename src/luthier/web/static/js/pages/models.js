@@ -26,10 +26,18 @@ async function endpoints() {
     { name: "Sleeps", cell: (one) => (one.idle_seconds ? `after ${duration(one.idle_seconds)}` : "never") },
     { name: "Made", number: true, cell: (one) => when(one.created_at) },
     { name: h("span", { class: "unseen" }, "Actions"), cell: (one) => h("div", { class: "actions" }, one.state === "running" ? tryLink(one.name) : null,
-      h("button", { type: "button", class: "button small", onclick: () => { const { box } = dialog(`Endpoint ${one.name}`, traffic(one), h("h3", null, "Call it"), snippets(one.name, one.kind)); box.classList.add("wide-dialog"); } }, "Details", h("span", { class: "unseen" }, ` of ${one.name}`)),
+      button("Details", () => details(one), "", `of ${one.name}`),
       can ? one.state === "running" ? button("Stop", () => act(one, "stop"), "", one.name) : button("Start", () => act(one, "start"), "", one.name) : null,
       can ? button("Delete", () => erase(one), "danger", one.name) : null) },
   ], all);
+}
+
+/** Traffic of an endpoint, and how programs call what its model is. */
+async function details(one) {
+  const models = await allModels();
+  const kind = [...models.tuned, ...models.checkpoints, ...models.base].find((other) => other.id === one.model)?.kind;
+  const { box } = dialog(`Endpoint ${one.name}`, traffic(one), h("h3", null, "Call it"), snippets(one.name, kind));
+  box.classList.add("wide-dialog");
 }
 
 async function act(one, what) {

@@ -64,9 +64,7 @@ def test_a_run_is_printed_whole_and_light(site: Site, runs: list[str], open_page
     visit.clean()
 
 
-def test_runs_of_one_name_are_told_apart_and_their_charts_are_drawn(
-    site: Site, runs: list[str], visit: Visit
-) -> None:
+def test_runs_of_one_name_are_told_apart_and_their_charts_are_drawn(site: Site, runs: list[str], visit: Visit) -> None:
     visit.go(f"/compare?runs={','.join(runs)}").settled()
     drawn(visit, 4)
     names = visit.page.locator("#picked a").all_inner_texts()

@@ -105,7 +105,7 @@ function drawModels() {
   const fits = state.catalogue.filter((one) => !state.task || one.tasks.includes(state.task));
   const first = fits.find((one) => one.here);
   const auto = choice("model", "auto", "Choose for me", first ? `Takes ${first.title ?? first.name}: it can learn this task and is here.` : "No model here can learn this task yet.", state.model === "auto", (value) => { state.model = value; drawMethods(); }, tag("recommended", "good"));
-  const bases = fits.slice(0, 12).map((one) => choice("model", one.name, one.title, [one.parameters ? `${(one.parameters / 1e6).toFixed(0)} M weights` : "", one.context ? `reads ${count(one.context)} tokens` : "", one.licence ?? (one.source === "folder" ? one.notes : ""), one.here ? "" : `not here yet${one.install ? `: ${one.install}` : ""}`].filter(Boolean).join(" · "), state.model === one.name, (value) => { state.model = value; drawMethods(); }, null, !one.here));
+  const bases = fits.slice(0, 12).map((one) => choice("model", one.name, one.title, [one.parameters ? `${(one.parameters / 1e6).toFixed(0)} M weights` : "", one.context ? `reads ${count(one.context)} tokens` : "", one.licence ?? "", one.here ? "" : `not here yet${one.install ? `: ${one.install}` : ""}`].filter(Boolean).join(" · "), state.model === one.name, (value) => { state.model = value; drawMethods(); }, null, !one.here));
   const names = new Set(fits.map((one) => one.name));
   const tuned = state.tuned.filter((one) => names.has(one.base)).slice(0, 4).map((one) => choice("model", one.id, `Go on from ${shortName(one.id)}`, "A model that you tuned before", state.model === one.id, (value) => { state.model = value; }));
   fill(byId("model"), auto, bases, tuned);

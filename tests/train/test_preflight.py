@@ -62,6 +62,16 @@ def test_a_run_with_and_without_preflight_is_the_same(toy: TrainToy, method: str
     assert equal(state(toy.train(recipe, preflight=True)), state(toy.train(recipe, preflight=False)))
 
 
+def test_g6_rows_that_cancel_out_are_no_reason_to_stop(base: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    same = [{"text": "the parcel was late", "label": ("bad", "good")[i % 2]} for i in range(8)]
+    monkeypatch.setattr("toy.rows", lambda *_: same)
+    made = parts(base("toy").path, count=8)
+    with torch.no_grad():
+        made.model.get_parameter("backbone.classifier.weight").mul_(1e-3)  # 4 rows pull one way, 4 the other
+    [gate] = [event.data for event in fly(made) if event.data["id"] == "G6"]
+    assert gate["ok"]
+
+
 @pytest.mark.parametrize("task", ["classify", "extract"])
 def test_g2_nothing_to_learn(base: Any, task: str) -> None:
     made = parts(base("toy").path, task)

@@ -80,11 +80,12 @@ def _of_folder(base: Base) -> dict[str, Any]:
         return next((config[name] for name in names if type(config.get(name)) is int), None)
 
     return {
-        "object": "base_model", "name": base.name, "title": str(config.get("model_type", base.name))[:100],
+        "object": "base_model", "name": base.name, "title": base.name,
         "kind": base.kind, "tasks": list(base.tasks), "licence": None, "parameters": None,
         "context": number("max_position_embeddings", "n_positions"),
         "hidden": number("hidden_size", "n_embd", "d_model"), "here": True, "bytes": _weights(place),
-        "source": "folder", "hub_id": "", "install": "", "notes": "",
+        "source": "folder", "hub_id": "", "install": "",
+        "notes": f"A {str(config.get('model_type', 'model'))[:100]} in a folder of this server.",
     }  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def as_curl(address: str, recipe: Mapping[str, Any], suffix: str | None, metadat
     told = shlex.quote(json.dumps(body, indent=2, ensure_ascii=False))
     return (
         f"curl {shlex.quote(address + '/luthier/v1/jobs')} \\\n"
-        '  -H "Authorization: Bearer $LUTHIER_API_KEY" \\\n'
+        '  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
         f"  -H 'Content-Type: application/json' \\\n  -d {told}\n"
     )
 

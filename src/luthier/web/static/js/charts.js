@@ -33,22 +33,30 @@ const colour = (name) => getComputedStyle(document.documentElement).getPropertyV
 /** The colour of the series with this number. */
 export const seriesColour = (i) => colour(SERIES[i % SERIES.length]);
 
-function layout(options) {
+function layout(options, many) {
+  const shares = typeof options.percent === "function" ? options.percent() : options.percent;
   const hair = colour("--hair");
   const axis = { gridcolor: hair, linecolor: hair, zerolinecolor: hair, tickcolor: hair, automargin: true, fixedrange: false };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, sans-serif", size: 12.5, color: colour("--muted") },
-    margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? true, hovermode: options.hover ?? "x unified",
+    margin: { l: 44, r: 12, t: 8, b: options.small ? 24 : 40 }, height: options.height ?? 300, showlegend: options.legend ?? many, hovermode: options.hover ?? "x unified",
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
     xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0, ...(options.xTick ? { tickformat: options.xTick } : {}) },
-    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: (typeof options.percent === "function" ? options.percent() : options.percent) ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : "normal" },
+    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: shares ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : shares ? "nonnegative" : "normal" },
     ...options.layout,
   };
 }
 
 /** Plotly reads a few tags and links in texts; what came with data is shown as it is. */
 const asText = (text) => (typeof text === "string" ? text.replace(/&/g, "&amp;").replace(/</g, "&lt;").slice(0, 60) : text);
+
+/** A chart in a sentence for who does not see it; the values stand in the table below it. */
+function described(title, lines) {
+  const said = lines.filter((one) => Array.isArray(one.y)).map((one) => [one.name, one.y.filter((y) => typeof y === "number")]).filter(([, y]) => y.length)
+    .map(([name, y]) => `${name || "values"} ${y.length === 1 ? number(y[0]) : `from ${number(y[0])} to ${number(y.at(-1))} in ${y.length} points`}`);
+  return `${title}: ${said.join(", ") || "nothing yet"}`;
+}
 
 const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 
@@ -62,6 +70,7 @@ export function chart(title, series, options = {}) {
   values.addEventListener("toggle", () => values.open && fillValues());
   const figure = h("figure", { class: "chart" }, options.bare ? null : h("figcaption", null, title), place, options.bare ? null : values);
   let seen = false;
+  let cleared = false;
   let drawn = false;
   let pending = null;
 
@@ -79,12 +88,16 @@ export function chart(title, series, options = {}) {
     if (!seen || !figure.isConnected) return;
     try {
       const Plotly = await plotly();
-      if (!drawn) place.replaceChildren();
-      await Plotly.react(place, traces(), layout(options), CONFIG);
+      if (!cleared) place.replaceChildren(); // once: what comes while Plotly draws the first time must not wipe it away
+      cleared = true;
+      const lines = traces();
+      await Plotly.react(place, lines, layout(options, lines.length > 1), CONFIG);
       if (!drawn && options.onReady) options.onReady(place);
       drawn = true;
       place.dataset.drawn = "true";
+      place.setAttribute("aria-label", described(title, lines));
     } catch (error) {
+      cleared = false;
       fill(place, h("p", { class: "muted small" }, error.message));
     }
     if (values.open) fillValues();
@@ -108,6 +121,7 @@ export function chart(title, series, options = {}) {
     update();
   }, { rootMargin: "200px" }).observe(figure);
   for (const when of ["luthier:theme"]) document.addEventListener(when, () => drawn && update());
+  for (const when of ["beforeprint", "afterprint"]) window.addEventListener(when, () => drawn && draw()); // in the colours of paper (theme.js), and back
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn && update());
   return { figure, update };
 }

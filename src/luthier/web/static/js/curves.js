@@ -21,7 +21,7 @@ export function runCurves(box, id) {
   const plans = [
     { title: "Loss", when: () => has(steps, "train_loss") || has(evaluations, "valid_loss"), y: "loss",
       series: () => [line(steps, "train_loss", "Training", { slot: 0 }), ...(has(evaluations, "valid_loss") ? [line(evaluations, "valid_loss", "Validation", { slot: 1, mode: "lines+markers" })] : [])] },
-    { title: "Validation metric", when: () => has(evaluations, "valid_metric"), y: "", percent: () => share(metric),
+    { title: () => `Validation ${(metric ?? "metric").replaceAll("_", " ")}`, when: () => has(evaluations, "valid_metric"), y: "", percent: () => share(metric),
       series: () => [line(evaluations, "valid_metric", (metric ?? "metric").replaceAll("_", " "), { slot: 2, mode: "lines+markers" })] },
     { title: "Tokens predicted right", when: () => !has(evaluations, "valid_metric") && has(steps, "train_mean_token_accuracy"), y: "", percent: () => true,
       series: () => [line(steps, "train_mean_token_accuracy", "Training", { slot: 0 }), ...(has(evaluations, "valid_mean_token_accuracy") ? [line(evaluations, "valid_mean_token_accuracy", "Validation", { slot: 1, mode: "lines+markers" })] : [])] },
@@ -49,7 +49,7 @@ export function runCurves(box, id) {
     take(evaluations, found.evaluations);
     for (const plan of plans) {
       if (!plan.chart && plan.when()) {
-        plan.chart = chart(plan.title, plan.series, { x: "step", y: plan.y, percent: plan.percent?.(), height: plan.small ? 170 : 280, small: plan.small, legend: !plan.small && plan.series().length > 1 });
+        plan.chart = chart(typeof plan.title === "function" ? plan.title() : plan.title, plan.series, { x: "step", y: plan.y, percent: plan.percent?.(), height: plan.small ? 170 : 280, small: plan.small });
         plan.chart.figure.classList.add(plan.small ? "small-chart" : "large-chart");
         hint.remove();
         const after = plans.slice(plans.indexOf(plan) + 1).find((one) => one.chart);

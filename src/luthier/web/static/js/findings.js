@@ -3,6 +3,7 @@
 import { path, post, role } from "./api.js";
 import { h } from "./dom.js";
 import { count, several } from "./format.js";
+import { openLine } from "./rows.js";
 import { table } from "./table.js";
 import { during, empty, field, tag } from "./ui.js";
 
@@ -17,16 +18,16 @@ export function findingsView(set, version, report, changed) {
   for (const one of found) groups.set(one.code, [...groups.get(one.code) ?? [], one]);
   const totals = new Map((report.stats?.findings?.by_code ?? []).map((one) => [one.code, one.count]));
   const ordered = [...groups].sort((a, b) => ORDER.indexOf(a[1][0].severity) - ORDER.indexOf(b[1][0].severity));
-  return h("div", { class: "findings" }, role === "read" ? null : fixes(set, version, report, changed), ordered.map(([code, rows], i) => group(code, rows, totals.get(code) ?? rows.length, i === 0)));
+  return h("div", { class: "findings" }, role === "read" ? null : fixes(set, version, report, changed), ordered.map(([code, rows], i) => group(code, rows, totals.get(code) ?? rows.length, i === 0, (line) => openLine(set.id, version, line, changed))));
 }
 
 /** All findings of one code: said once, and the lines below. */
-function group(code, rows, total, open) {
+function group(code, rows, total, open, look) {
   const first = rows[0];
   return h("details", { class: "finding", open }, h("summary", null, tag(first.severity, LOOKS[first.severity]), " ", h("strong", null, code.replaceAll("_", " ")), " ", h("span", { class: "muted small" }, several(total, "place"))),
     h("p", { class: "muted small" }, first.remedy),
     table(`Findings: ${code}`, [
-      { name: "Line", number: true, head: true, cell: (one) => (one.line ? count(one.line) : "all") },
+      { name: "Line", number: true, head: true, cell: (one) => (one.line ? h("button", { type: "button", class: "quiet row-number", "aria-label": `Open the row of line ${one.line}`, onclick: (event) => during(event.currentTarget, () => look(one.line)) }, count(one.line)) : "all") },
       { name: "What", words: true, cell: (one) => one.message },
     ], rows.slice(0, MOST)), total > Math.min(rows.length, MOST) ? h("p", { class: "muted small" }, `The first ${Math.min(rows.length, MOST)} of ${count(total)}.`) : null);
 }
@@ -37,8 +38,8 @@ function fixes(set, version, report, changed) {
   const totals = new Map((report.stats?.findings?.by_code ?? []).map((one) => [one.code, one]));
   const duplicates = report.stats?.duplicates ?? {};
   const offers = [];
-  const offer = (title, words, list, look = "") => offers.push(h("div", { class: "fix" }, h("div", null, h("strong", null, title), h("span", { class: "muted small block" }, words)), h("button", { type: "button", class: `button small ${look}`, onclick: (event) => make(event.currentTarget, list) }, "Apply", h("span", { class: "unseen" }, `: ${title}`))));
-  const same = (duplicates.exact ?? 0) + (duplicates.normalised ?? 0);
+  const offer = (title, words, list, look = "") => offers.push(h("div", { class: "fix" }, h("div", null, h("strong", null, title), h("span", { class: "muted small block" }, words)), h("button", { type: "button", class: `button small ${look}`, onclick: (event) => make(event.currentTarget, list) }, "Apply", h("span", { class: "unseen" }, ` ${title}`))));
+  const same = (totals.get("duplicate")?.count ?? 0) + (totals.get("duplicate_normalised")?.count ?? 0);
   if (same) offer("Leave out duplicates", `${several(same, "row")} say what an earlier row says`, [{ fix: "dedupe" }], "primary");
   if (duplicates.near) offer("Leave out near duplicates too", `${several(duplicates.near, "row")} say nearly the same; look at them first`, [{ fix: "dedupe", near: true }]);
   for (const [code, one] of totals) {
@@ -58,7 +59,7 @@ function columnsForm(version, make) {
     event.preventDefault();
     const mapped = Object.fromEntries(picks.filter(([name, pick]) => pick.value && pick.value !== name).map(([name, pick]) => [name, pick.value]));
     if (Object.keys(mapped).length) make(event.submitter, [{ fix: "map_columns", columns: mapped }]);
-  } }, h("div", { class: "row" }, picks.map(([name, pick]) => field(name, pick))), h("button", { class: "button small" }, "Rename")));
+  } }, h("div", { class: "row" }, picks.map(([name, pick]) => field(name, pick))), h("p", { class: "actions" }, h("button", { class: "button small" }, "Rename"))));
 }
 
 /** Rows to leave out, by number. */
@@ -70,7 +71,7 @@ function dropForm(make) {
     if (rows === null) input.setCustomValidity("Numbers and ranges, separated by commas.");
     else make(event.submitter, [{ fix: "drop_rows", rows }]);
     input.reportValidity();
-  }, oninput: () => input.setCustomValidity("") }, field("Rows", input), h("button", { class: "button small" }, "Leave out")));
+  }, oninput: () => input.setCustomValidity("") }, field("Rows", input, "As they are numbered under Rows, which is not the line of the file"), h("button", { class: "button small" }, "Leave out")));
 }
 
 /** "3, 17, 20-25" as numbers; null where it is no list of numbers. */

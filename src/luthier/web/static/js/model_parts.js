@@ -5,6 +5,7 @@ import { chart, seriesColour } from "./charts.js";
 import { fill, h } from "./dom.js";
 import { bytes, count, number, several } from "./format.js";
 import { runAddress } from "./runs.js";
+import { every } from "./stream.js";
 import { code, during, list, loading, select, show, statusTag, tabs, tag, when } from "./ui.js";
 
 /** How programs call a model. */
@@ -13,7 +14,7 @@ export function snippets(model, kind) {
   const name = JSON.stringify(model);
   if (kind === "encoder") return tabs("Programs", [
     ["curl", code(`curl ${base}/luthier/v1/predict \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": ${name}, "texts": ["Where is my parcel?"]}'`, "curl")],
-    ["Python", code(`import os, httpx\n\nanswer = httpx.post(\n    "${base}/luthier/v1/predict",\n    headers={"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}"},\n    json={"model": ${name}, "texts": ["Where is my parcel?"]},\n)\nprint(answer.json()["data"])`, "Python")],
+    ["Python", code(`import json, os, urllib.request\n\nasked = urllib.request.Request(\n    "${base}/luthier/v1/predict",\n    json.dumps({"model": ${name}, "texts": ["Where is my parcel?"]}).encode(),\n    {"Authorization": f"Bearer {os.environ['OPENAI_API_KEY']}", "Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(asked))["data"])`, "Python")],
   ]);
   return tabs("Programs", [
     ["curl", code(`curl ${base}/v1/chat/completions \\\n  -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" \\\n  -d '{"model": ${name}, "messages": [{"role": "user", "content": "Hello"}]}'`, "curl")],
@@ -96,6 +97,12 @@ export function traffic(endpoint) {
     draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
   });
   span.setAttribute("aria-label", "Time");
-  draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
+  let begun = false;
+  every(5, async () => {
+    if (begun && !numbers.isConnected) return false; // the dialog was closed
+    begun = true;
+    await draw().catch((error) => fill(numbers, h("p", { class: "muted" }, error.message)));
+    return true;
+  });
   return h("div", { class: "stack" }, span, numbers, h("div", { class: "grid wide" }, h("div", null, h("h3", null, "Requests"), requests.figure), h("div", null, h("h3", null, "Seconds until an answer is whole"), latency.figure)));
 }

@@ -19,6 +19,12 @@ export async function addToDataset(row) {
     place.replaceChildren(h("p", null, "There is no data set yet. "), h("a", { class: "button", href: "/data" }, "Add data"));
     return;
   }
+  const columns = row.messages ? ["messages"] : row.prompt !== undefined ? ["prompt", "completion"] : ["text", "label"];
+  sets = sets.filter((one) => columns.every((name) => one.latest.columns?.includes(name)));
+  if (!sets.length) {
+    place.replaceChildren(h("p", null, `No data set has ${columns.length > 1 ? "columns" : "a column"} called ${columns.join(" and ")}; a data set's page can rename its columns.`), h("a", { class: "button", href: "/data" }, "Data"));
+    return;
+  }
   const last = row.messages?.at(-1);
   const question = row.messages ? row.messages.findLast((one) => one.role === "user")?.content : row.prompt ?? row.text;
   const answer = row.messages ? h("textarea", { rows: "5", value: last.content }) : row.prompt !== undefined ? h("textarea", { rows: "5", value: row.completion ?? "" }) : h("input", { value: row.label ?? "" });
@@ -32,7 +38,7 @@ export async function addToDataset(row) {
       const set = sets.find((one) => one.id === which.value);
       const made = await post(path`/luthier/v1/datasets/${set.id}/versions`, { base: set.latest.version, fixes: [{ fix: "add_rows", rows: [whole] }] });
       close();
-      toast(`Added to ${set.name}, version ${made.version}.`, "good");
+      toast(h("span", null, "Added to ", h("a", { href: path`/data/${set.id}?row=${made.rows}` }, `${set.name}, version ${made.version}`), "."), "good");
     });
   } }, h("p", { class: "bubble user" }, question), field("The right answer", answer), field("Data set", which), h("div", { class: "actions end" }, h("button", { class: "button primary" }, "Add"))));
   answer.focus();

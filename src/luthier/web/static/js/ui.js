@@ -133,7 +133,7 @@ export function tabs(label, parts, { picked = 0, onPick = () => {} } = {}) {
   const heads = parts.map(([name], i) => h("button", {
     type: "button", role: "tab", id: `${base}-${i}`, "aria-controls": `${base}-panel-${i}`, onclick: () => pick(i),
   }, name));
-  const panels = parts.map(([, content], i) => h("div", { role: "tabpanel", id: `${base}-panel-${i}`, "aria-labelledby": `${base}-${i}`, tabindex: "0" }, content));
+  const panels = parts.map(([name, content], i) => h("div", { data: { name }, role: "tabpanel", id: `${base}-panel-${i}`, "aria-labelledby": `${base}-${i}`, tabindex: "0" }, content));
   function pick(number, focus = false) {
     heads.forEach((head, i) => {
       head.setAttribute("aria-selected", String(i === number));

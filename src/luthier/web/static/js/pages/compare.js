@@ -16,7 +16,12 @@ const jobs = new Map();
 let choices = [];
 let turn = 0;
 const named = (name) => name.replaceAll("_", " ");
-const nameOf = (id) => (jobs.has(id) ? runName(jobs.get(id)) : id);
+/** A run's name; where another one here has the same, with the end of its id. */
+function nameOf(id) {
+  if (!jobs.has(id)) return id;
+  const name = runName(jobs.get(id));
+  return picked.some((other) => other !== id && jobs.has(other) && runName(jobs.get(other)) === name) ? `${name} (${id.slice(-6)})` : name;
+}
 const dot = (i) => h("span", { class: "dot", vars: { dot: seriesColour(i) }, "aria-hidden": "true" });
 
 async function draw() {

@@ -16,6 +16,7 @@ let set = null;
 let versions = [];
 let version = null;
 let tab = 0;
+const shown = Number(new URLSearchParams(location.search).get("row")) || null;
 
 const ORIGINS = { file: "an uploaded file", path: "a path of the server", url: "an address", example: "a shipped example", fixes: "fixes" };
 function origin(one) {
@@ -60,7 +61,7 @@ function draw() {
   show(findings, async () => findingsView(set, version, await report, changed), 5);
   show(picture, async () => pictures(await report), 5);
   fill(byId("content-of-set"), h("div", { class: "card" }, tabs("Parts of the data set", [
-    ["Rows", rowsView(id, version)], ["Findings", findings], ["Labels and lengths", picture], ["Versions", history_()],
+    ["Rows", rowsView(id, version, changed, shown)], ["Findings", findings], ["Labels and lengths", picture], ["Versions", history_()],
   ], { picked: tab, onPick: (number) => { tab = number; } })));
   const mine = version;
   report.then((found) => {
@@ -79,7 +80,6 @@ const labelled = (control, label) => {
 async function changed(made) {
   toast(`Version ${made.version} has ${several(made.rows, "row")}.`, "good");
   history.replaceState(null, "", location.pathname);
-  tab = 1;
   await begin();
 }
 

@@ -26,10 +26,18 @@ async function endpoints() {
     { name: "Sleeps", cell: (one) => (one.idle_seconds ? `after ${duration(one.idle_seconds)}` : "never") },
     { name: "Made", number: true, cell: (one) => when(one.created_at) },
     { name: h("span", { class: "unseen" }, "Actions"), cell: (one) => h("div", { class: "actions" }, one.state === "running" ? tryLink(one.name) : null,
-      h("button", { type: "button", class: "button small", onclick: () => { const { box } = dialog(`Endpoint ${one.name}`, traffic(one), h("h3", null, "Call it"), snippets(one.name, one.kind)); box.classList.add("wide-dialog"); } }, "Details", h("span", { class: "unseen" }, ` of ${one.name}`)),
+      button("Details", () => details(one), "", `of ${one.name}`),
       can ? one.state === "running" ? button("Stop", () => act(one, "stop"), "", one.name) : button("Start", () => act(one, "start"), "", one.name) : null,
       can ? button("Delete", () => erase(one), "danger", one.name) : null) },
   ], all);
+}
+
+/** Traffic of an endpoint, and how programs call what its model is. */
+async function details(one) {
+  const models = await allModels();
+  const kind = [...models.tuned, ...models.checkpoints, ...models.base].find((other) => other.id === one.model)?.kind;
+  const { box } = dialog(`Endpoint ${one.name}`, traffic(one), h("h3", null, "Call it"), snippets(one.name, kind));
+  box.classList.add("wide-dialog");
 }
 
 async function act(one, what) {
@@ -85,7 +93,7 @@ async function catalogue() {
   const found = await maybe("/luthier/v1/catalogue");
   if (!found) return list((await allModels()).base.map((one) => h("div", { class: "card-head flat" }, h("span", null, one.id), one.kind === "generative" ? tryLink(one.id) : null)));
   return table("Base models", [
-    { name: "Model", head: true, words: true, cell: (one) => [h("strong", null, one.title ?? one.name), h("span", { class: "muted small mono block" }, one.name)] },
+    { name: "Model", head: true, words: true, cell: (one) => [h("strong", null, one.title ?? one.name), one.source === "folder" ? h("span", { class: "muted small block" }, one.notes) : h("span", { class: "muted small mono block" }, one.name)] },
     { name: "Learns to", words: true, cell: (one) => (one.tasks ?? []).map((task) => taskWords(task).toLowerCase()).join(", ") },
     { name: "Weights", number: true, cell: (one) => (one.parameters ? `${(one.parameters / 1e6).toFixed(1)} M` : "–") },
     { name: "Reads", number: true, cell: (one) => (one.context ? `${count(one.context)} tokens` : "–") },

@@ -32,7 +32,10 @@ async function revoke(key, button) {
   await during(button, async () => {
     await remove(path`/luthier/v1/keys/${key.id}`);
     if (own) location.assign("/login");
-    else await reload();
+    else {
+      if (byId("fresh").dataset.key === key.id) fill(byId("fresh"));
+      await reload();
+    }
   });
 }
 
@@ -47,7 +50,7 @@ byId("new-key").addEventListener("click", () => {
     during(event.submitter, async () => {
       const made = await post("/luthier/v1/keys", { name: name.value.trim(), role: may.value, ...(life.value ? { expires_in: Number(life.value) } : {}) });
       close();
-      fill(byId("fresh"), h("div", { class: "notice good", role: "status" }, h("p", null, h("strong", null, made.name), " was made. Its secret is shown now and never again:"), h("p", { class: "actions" }, h("code", null, made.secret), copyButton(made.secret))));
+      fill(byId("fresh"), h("div", { class: "notice good", role: "status" }, h("p", null, h("strong", null, made.name), " was made. Its secret is shown now and never again:"), h("p", { class: "actions" }, h("code", null, made.secret), copyButton(made.secret)))).dataset.key = made.id;
       await reload();
     });
   } }, field("Name", name), field("It may", may), field("It ends", life), h("div", { class: "actions end" }, h("button", { class: "button primary" }, "Make it"))));

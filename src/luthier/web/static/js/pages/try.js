@@ -74,6 +74,7 @@ async function askOne(column, text, signal) {
   showTurn(column, turn);
   const said = h("div", { class: "said" }, h("span", { class: "muted" }, "…"));
   fill(turn.body, h("span", { class: "who" }, shortName(column.model)), said);
+  turn.body.setAttribute("aria-busy", "true"); // read out once, when it is whole
   try {
     if (info?.kind === "encoder") {
       const found = await judge(column.model, text, signal);
@@ -93,6 +94,8 @@ async function askOne(column, text, signal) {
   } catch (error) {
     if (error.name === "AbortError") said.append(h("span", { class: "muted small" }, " (stopped)"));
     else fill(said, h("div", { class: "notice wrong", role: "alert" }, error.message));
+  } finally {
+    turn.body.removeAttribute("aria-busy");
   }
 }
 

@@ -81,12 +81,14 @@ def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBe
     try:
         session = Session(folder, request, listener, bench, spent)
     except LuthierError:
-        if not any(folder.journal()):  # the data or the model was refused: there is nothing to keep
-            durable.remove_tree(folder.path)
+        folder.close()
+        if all(line["kind"] == "time" for line in folder.journal()):
+            durable.remove_tree(folder.path)  # the data or the model was refused: there is nothing to keep
         raise
     try:
         session.run()
     except (Interrupted, KeyboardInterrupt) as stop:
+        session.note_time()
         _write(session, is_done=False)
         raise Interrupted(
             "stopped on request; the best model so far is kept, and every trial.", where=str(folder.path),

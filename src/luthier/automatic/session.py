@@ -12,6 +12,7 @@ from luthier.automatic.ending import Ending, baselines_for, end, last_recipe
 from luthier.automatic.entry import Entry, begun, reached, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
+from luthier.automatic.telling import trial_event
 from luthier.automatic.timing import END, OPENING, Timing
 from luthier.automatic.watch import TimeIsUp, Watch
 from luthier.core import clock
@@ -50,7 +51,7 @@ class Session:
         lines = list(folder.journal())
         before = max((line.get("elapsed", 0.0) for line in lines), default=0.0)
         self.clockwork = Clockwork(request.budget, before + spent)
-        self.watch = Watch(listener)
+        self.watch = Watch(listener, self.note_time)
         self.entries = read_entries(lines)
         self.published = next((line for line in reversed(lines) if line["kind"] == "published"), None)
         self.baseline: float | None = next((line["value"] for line in lines if line["kind"] == "baseline"), None)
@@ -271,6 +272,9 @@ class Session:
         self._published(entry.number, last.epoch)
 
     def _published(self, number: int, epoch: int) -> None:
+        if self.published is None:
+            what = self.entries[number].candidate.name if number >= 0 else "the base itself"
+            self.listener(Event("message", f"A model that can be used is there: {what}. A better one takes its place."))
         self.published = {"kind": "published", "number": number, "epoch": epoch, "elapsed": self.clockwork.elapsed}
         self.folder.note(**self.published)
         self._published_at = clock.monotonic()
@@ -294,6 +298,10 @@ class Session:
 
     # small things
 
+    def note_time(self) -> None:
+        """Let the journal know how much of the budget is used, so that whoever goes on does not spend it again."""
+        self.folder.note(kind="time", elapsed=self.clockwork.elapsed)
+
     def _recipe(self, entry: Entry) -> Recipe:
         more: dict[str, Any] = {} if entry.candidate.is_closed else {"train.epochs": entry.epochs}
         return recipe_of(self.shared, entry.candidate, self.request, **more, out=str(self.folder.path / "trials"))
@@ -302,18 +310,10 @@ class Session:
         return self.folder.trial(entry.number, entry.candidate.name)
 
     def _tell(self, entry: Entry, state: str) -> None:
-        last, best = entry.last, self.best
-        text = ""
-        if state == "failed":
-            text = f"{entry.candidate.name} failed: {entry.error}"
-        elif state != "running" and last is not None:
-            text = f"{entry.candidate.name}: {self.metric} {told(self.metric, last.value)} after epoch {last.epoch} of "
-            text += f"{entry.epochs}{', the best so far' if best is entry else ''}"
         self.listener(
-            Event("trial", text, data={
-                "number": entry.number, "name": entry.candidate.name, "state": state, "epochs": entry.epochs,
-                "epoch": last.epoch if last else 0, "value": last.value if last else None, "metric": self.metric,
-                "seconds": entry.seconds, "error": entry.error, "best": best.number if best else None,
-                "elapsed": self.clockwork.elapsed, "budget": self.request.budget, "higher_is_better": self.higher,
-            })
+            trial_event(
+                entry, state, metric=self.metric, higher_is_better=self.higher, best=self.best,
+                published=self.published["number"] if self.published else None, elapsed=self.clockwork.elapsed,
+                budget=self.request.budget,
+            )
         )  # fmt: skip

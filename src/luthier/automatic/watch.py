@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from luthier.core import clock
 from luthier.core.events import Event, Listener
+
+NOTED_EVERY = 5.0
+"""Seconds of training between two notes of the time: what a kill can make uncounted."""
 
 
 class TimeIsUp(Exception):
@@ -12,10 +17,11 @@ class TimeIsUp(Exception):
 
 class Watch:
     """The listener of all runs of a session: steps and new warnings are passed on, and past `deadline` (in the clock's
-    seconds) the next event raises `TimeIsUp`."""
+    seconds) the next event raises `TimeIsUp`. `note` writes down how late it is, every few seconds of training."""
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, note: Callable[[], None]) -> None:
+        self._listener, self._note = listener, note
+        self._noted_at = clock.monotonic()
         self.deadline = float("inf")
         self._warned: set[str] = set()
 
@@ -29,5 +35,9 @@ class Watch:
         elif event.level != "info" and self._is_news(event):
             self._warned.add(event.message)
             self._listener(event)
-        if event.kind in ("step", "judging", "evaluation", "gate", "message") and clock.monotonic() > self.deadline:
-            raise TimeIsUp
+        if event.kind in ("step", "judging", "evaluation", "gate", "message"):
+            if clock.monotonic() - self._noted_at >= NOTED_EVERY:
+                self._noted_at = clock.monotonic()
+                self._note()
+            if clock.monotonic() > self.deadline:
+                raise TimeIsUp

@@ -6,13 +6,11 @@ import contextlib
 import json
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Workshop
+from workshop import Workshop, labelled_rows
 
 from luthier.core.errors import Interrupted
 from luthier.core.events import Event
@@ -22,23 +20,7 @@ from luthier.jobs.progress import Progress
 from luthier.jobs.work import run_job
 from luthier.jobs.worker_wire import Assignment, to_line
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the toy base
-from toy import save_toy_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_base(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
-
-
-def rows(count: int = 40) -> bytes:
-    words = ("good fine", "bad torn")
-    return ("text,label\n" + "".join(f"{words[i % 2]} {i},{'ab'[i % 2]}\n" for i in range(count))).encode()
+pytestmark = pytest.mark.usefixtures("toy_cache")
 
 
 def recipe(model: Any, data: str, folder: Path | None = None) -> dict[str, Any]:
@@ -69,11 +51,11 @@ class Parts:
         return [(data["part"], data["about"]["state"]) for data in found]
 
 
-def test_a_search_goes_on_with_the_trials_that_it_has(base: Path, tmp_path: Path) -> None:
+def test_a_search_goes_on_with_the_trials_that_it_has(toy_base: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.csv"
-    data.write_bytes(rows())
+    data.write_bytes(labelled_rows(40))
     job = Assignment(
-        "search-x", 1, recipe(str(base), str(data), tmp_path), str(tmp_path / "run"), str(tmp_path / "lock"),
+        "search-x", 1, recipe(str(toy_base), str(data), tmp_path), str(tmp_path / "run"), str(tmp_path / "lock"),
         str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="search",
     )  # fmt: skip
     with pytest.raises(Interrupted):
@@ -108,41 +90,31 @@ def test_what_a_worker_tells_of_a_part_is_an_event_without_paths() -> None:
     assert progress.taken() == []
 
 
-@pytest.fixture
-def workshop(tmp_path: Path, base: Path) -> Iterator[Workshop]:
-    home = tmp_path / "home"
-    (home / "models").mkdir(parents=True)
-    (home / "models" / "toy").symlink_to(base)
-    workshop = Workshop(home)
-    yield workshop
-    workshop.close()
-
-
 @pytest.mark.slow  # three real workers: about 30 seconds
-def test_a_search_is_killed_paused_and_published(workshop: Workshop) -> None:
-    file = workshop.upload(rows(), "films.csv")
+def test_a_search_is_killed_paused_and_published(toy_workshop: Workshop) -> None:
+    file = toy_workshop.upload(labelled_rows(40), "films.csv")
     asked = recipe("toy", file.id) | {"search": {"trials": 3, "pruner": "none", "repeat": 0, "sampler": "random"}}
     asked["train"]["learning_rate"] = {"search": {"low": 1e-3, "high": 1e-2, "log": True}}
-    job = workshop.create(file, recipe=asked, kind="search", id="search-abc", method={}, suffix="films")
-    workshop.until(job, lambda found: found.step >= 1)
-    os.kill(workshop.worker(job), signal.SIGKILL)
-    workshop.until(job, lambda found: found.step >= 2 or found.terminal)
+    job = toy_workshop.create(file, recipe=asked, kind="search", id="search-abc", method={}, suffix="films")
+    toy_workshop.until(job, lambda found: found.step >= 1)
+    os.kill(toy_workshop.worker(job), signal.SIGKILL)
+    toy_workshop.until(job, lambda found: found.step >= 2 or found.terminal)
     with contextlib.suppress(Conflict):  # it was faster
-        workshop.store.jobs.pause(workshop.project, job.id)
-        workshop.until_status(job, "paused", "succeeded")
-        workshop.store.jobs.resume(workshop.project, job.id)
-    done = workshop.until_status(job, "succeeded")
+        toy_workshop.store.jobs.pause(toy_workshop.project, job.id)
+        toy_workshop.until_status(job, "paused", "succeeded")
+        toy_workshop.store.jobs.resume(toy_workshop.project, job.id)
+    done = toy_workshop.until_status(job, "succeeded")
     assert done.fine_tuned_model is not None
     assert done.fine_tuned_model.startswith("ft:toy:local:films:")
     assert (done.step, done.total_steps, done.task) == (3, 3, "classify")
-    parts = workshop.store.curves.parts(workshop.project, job.id)
+    parts = toy_workshop.store.curves.parts(toy_workshop.project, job.id)
     assert [(part["number"], part["state"]) for part in parts] == [(n, "complete") for n in range(3)]
-    folder = workshop.artefacts.folder(done.result["folder"])
+    folder = toy_workshop.artefacts.folder(done.result["folder"])
     report = json.loads((folder / "search.json").read_text())
-    assert str(workshop.home) not in (folder / "search.json").read_text() + (folder / "search.html").read_text()
+    assert str(toy_workshop.home) not in (folder / "search.json").read_text() + (folder / "search.html").read_text()
     assert report["best"]["params"] == done.result["best"]["params"]
-    assert (workshop.artefacts.folder(done.result["report"]) / "answers.jsonl").is_file()
-    model = workshop.store.models.get(workshop.project, done.fine_tuned_model)
+    assert (toy_workshop.artefacts.folder(done.result["report"]) / "answers.jsonl").is_file()
+    model = toy_workshop.store.models.get(toy_workshop.project, done.fine_tuned_model)
     assert (model.method, model.task, model.base_model) == ("head", "classify", "toy")
-    assert (workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
-    workshop.until_gone(workshop.home / "work" / job.id)
+    assert (toy_workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
+    toy_workshop.until_gone(toy_workshop.home / "work" / job.id)

@@ -11,7 +11,7 @@ from luthier.automatic.entry import Entry, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.page import page_of
 from luthier.automatic.plan import asked
-from luthier.core import clock, durable
+from luthier.core import clock, durable, durable_files
 from luthier.core.events import Event, Listener
 from luthier.jobs.parts import PartsListener
 from luthier.jobs.pipeline import check_files
@@ -38,6 +38,7 @@ def run_auto(assignment: Assignment, listener: Listener) -> dict[str, Any]:
     folder = AutoFolder(Path(assignment.run))
     told = AutoListener(listener, assignment.fence)
     if folder.is_begun:
+        durable_files.remove_file(folder.json)  # of an earlier stop; a killed worker leaves none of its own
         told.tell_again(folder)
     else:
         values, how = assignment.recipe, assignment.recipe["auto"]

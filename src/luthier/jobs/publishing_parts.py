@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.core import clock, durable, durable_files
-from luthier.core.rundir import BEST_JSON, RunDir
+from luthier.core.rundir import BEST_JSON, RunDir, read_jsonl
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.publishing import Published, put_report
 from luthier.jobs.records import Job, Model, NewEvent
@@ -62,16 +62,26 @@ def publish_stopped(artefacts: Artefacts, place: Workplace, organisation: str) -
     settings = json.loads((source / "luthier.json").read_text(encoding="utf-8"))
     if best["name"] == UNTRAINED:
         return None
-    found = {**job.result}
-    if (folder / "auto.json").is_file():
-        report = json.loads((folder / "auto.json").read_text(encoding="utf-8"))
+    found = {**job.result, **_measured(folder, best["name"])}
+    if (folder / "auto.json").is_file():  # a worker that was ended at once wrote none
         _put_folder(artefacts, place, folder)
-        found |= {"folder": parts_artefact(job.id), "verdict": report["verdict"], "metrics": report["best"]["metrics"],
-                  "best": {name: report["best"][name] for name in ("trial", "name", "value")}}  # fmt: skip
+        found["folder"] = parts_artefact(job.id)
     told = {"model": str(source), "task": settings["task"], "method": settings["method"]["kind"]}
     model = _model(artefacts, job, told, organisation)
     event = NewEvent("model", f"The best model so far is kept: {best['name']}", data={"model": model.name})
     return Published([model], [], [], [event], {"fine_tuned_model": model.name, "result": found})
+
+
+def _measured(folder: Path, name: str) -> dict[str, Any]:
+    """What the journal of an automatic run knows of the candidate of this name."""
+    lines = list(read_jsonl(folder / "journal.jsonl"))
+    number = next((one["number"] for one in lines if one["kind"] == "begun" and one["candidate"]["name"] == name), None)
+    last = next((one["result"] for one in reversed(lines) if one["kind"] == "rung" and one["number"] == number), None)
+    if last is None:
+        return {}
+    metric = last["history"][-1]["metric_name"]
+    best = {"trial": number, "name": name, "value": last["value"]}
+    return {"best": best, "metrics": {metric: last["value"]}}
 
 
 def _put_folder(artefacts: Artefacts, place: Workplace, source: Path) -> None:

@@ -196,7 +196,7 @@ def _told(state: AppState, job: Job) -> dict[str, Any]:
     newest = max((part for part in parts if part.get("best") is not None), key=lambda one: one["elapsed"], default=None)
     if newest is not None:
         found |= {name: newest.get(name) for name in ("metric", "higher_is_better")}
-        found |= {"elapsed_seconds": newest["elapsed"], "best": _of(parts, newest["best"])}
+        found |= {"elapsed_seconds": newest["elapsed"], "best": found["best"] or _of(parts, newest["best"])}
         found["usable"] = None if job.terminal else _of(parts, newest.get("published"))
     return found
 

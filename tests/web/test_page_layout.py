@@ -10,7 +10,10 @@ from site_in_thread import Site
 
 from luthier.jobs.records import NewEvent
 
-PATHS = ("/", "/data", "/runs", "/compare", "/searches", "/decisions", "/try", "/models", "/settings", "/new", "/login")
+PATHS = (
+    "/", "/data", "/runs", "/compare", "/autos", "/searches", "/decisions", "/try", "/models", "/settings", "/new",
+    "/login",
+)  # fmt: skip
 LARGE = {"width": 3840, "height": 2160}
 SERIOUS = ("serious", "critical")
 

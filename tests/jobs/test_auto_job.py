@@ -145,12 +145,12 @@ def test_what_a_dead_worker_told_last_is_put_right(clocked: Clocked) -> None:
 
 def test_the_start_of_a_worker_is_of_the_budget_and_the_queue_is_not(clocked: Clocked) -> None:
     late = clock.now().timestamp() - 30.0
-    run_job(assignment(clocked, 100.0, started_at=late), Heard())
-    assert clocked.now <= 1.05 * 70.0
+    run_job(assignment(clocked, 200.0, started_at=late), Heard())
+    assert clocked.now <= 1.05 * 170.0
     clocked.now, clocked.folder = 0.0, clocked.folder / "b"
     clocked.folder.mkdir()
-    run_job(assignment(clocked, 100.0, started_at=late - 10_000.0), Heard())  # a clock that was set
-    assert clocked.now > 60.0
+    run_job(assignment(clocked, 200.0, started_at=late - 10_000.0), Heard())  # a clock that was set, or a busy machine
+    assert 100.0 < clocked.now <= 1.05 * 150.0
 
 
 def test_stopped_it_says_so_and_goes_on(clocked: Clocked) -> None:

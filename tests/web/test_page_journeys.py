@@ -201,7 +201,7 @@ def test_a_model_is_chosen_within_a_time_and_tried(served: Live, tab: Visit, tmp
     page.fill("#auto-budget", "3s")
     page.wait_for_selector("#problem >> text=20 seconds")
     assert page.is_disabled("#start")
-    page.fill("#auto-budget", "25s")
+    page.fill("#auto-budget", "60s")
     page.wait_for_selector("pre >> text=luthier.auto(")
     page.click("role=tab[name=curl]")
     page.wait_for_selector("pre >> text=v1/autos")

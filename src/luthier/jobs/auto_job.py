@@ -18,8 +18,8 @@ from luthier.jobs.pipeline import check_files
 from luthier.jobs.worker_wire import Assignment
 from luthier.models.run_model import model_folder
 
-LONGEST_START = 120.0
-"""Seconds of starting a worker that are believed: more is a clock that was set."""
+MOST_OF_THE_START = 0.25
+"""Of the budget, that starting a worker may use: on a machine that is too busy the run is late, and not in vain."""
 USE = "The model is on the server, under the name that the page of this run shows; there it is tried and deployed."
 _NAMES = (
     "number", "name", "state", "epochs", "epoch", "value", "seconds", "error", "metric", "best", "published", "elapsed",
@@ -49,9 +49,10 @@ def run_auto(assignment: Assignment, listener: Listener) -> dict[str, Any]:
             validation=data.get("validation"), seed=how.get("seed", 0), overrides=tuple(how.get("overrides") or ()),
         )  # fmt: skip
         folder.begin(request.to_dict())
-    since = clock.now().timestamp() - assignment.started_at
+    since = clock.now().timestamp() - assignment.started_at if assignment.started_at else 0.0
+    spent = max(0.0, min(since, MOST_OF_THE_START * float(folder.request()["budget"])))
     try:
-        found = auto(resume=folder.path, listener=told, spent=since if 0 <= since <= LONGEST_START else 0.0)
+        found = auto(resume=folder.path, listener=told, spent=spent)
     finally:
         _page_for_the_server(folder)
     report = found.report

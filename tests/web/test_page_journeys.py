@@ -234,6 +234,7 @@ def test_a_model_is_chosen_within_a_time_and_tried(served: Live, tab: Visit, tmp
     page.keyboard.press("Enter")
     page.wait_for_selector(".answer-label")
     assert page.inner_text(".answer-label") in WORDS
+    tab.expected = ("400",)  # the budget that is too small
     tab.clean()
 
 

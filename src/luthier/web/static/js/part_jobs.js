@@ -28,7 +28,8 @@ export function partList(kind, words, columns, nothing) {
 
 /**
  * One search, decision or automatic run: asked for again while it runs. `draw(job)` fills the rest of the page. `how` may
- * say other words: `share(job)` and `stand(job)` of its progress, `cancelled(job)` of what a cancel leaves.
+ * say other words: `share(job)` and `stand(job)` of its progress, `cancelled(job)` of what a cancel leaves; `warnings: false` where
+ * the rest of the page tells them.
  */
 export function partPage(kind, noun, draw, how = {}) {
   const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
@@ -68,7 +69,7 @@ export function partPage(kind, noun, draw, how = {}) {
       job.verdict ? h("div", { class: "card verdict" }, h("p", { class: "lead-in flat" }, job.verdict)) : null,
       isOver(job) ? null : h("div", { class: "card now" }, progress(how.share ? how.share(job, left) : job.total ? job.done / job.total : null, `Progress of ${partName(job)}`),
         h("p", { class: "muted small flat" }, how.stand ? how.stand(job, left) : [job.total ? `${count(job.done)} of ${count(job.total)}` : "Starting", left !== null ? `at most ${duration(left)} left` : ""].filter(Boolean).join(", "))),
-      job.warnings.map((one) => notice(one, "warn")));
+      how.warnings === false ? null : job.warnings.map((one) => notice(one, "warn")));
     byId("top").classList.toggle("filled", byId("top").childElementCount > 0);
   }
 

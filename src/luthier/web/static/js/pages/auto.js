@@ -44,9 +44,9 @@ function cost() {
   }).filter((one) => one.x.length);
 }
 
-/** What is at work first, then by value, then what has none. */
+/** What is at work first, then the best, then by value, then what has none. */
 function sorted(rows) {
-  const rank = (one) => (one.state === "running" ? 0 : finite(one) ? 1 : 2);
+  const rank = (one) => (one.state === "running" ? 0 : one.number === job.best?.trial ? 1 : finite(one) ? 2 : 3);
   return [...rows].sort((one, other) => rank(one) - rank(other) || (finite(one) && finite(other) && one.value !== other.value ? (better(one.value, other.value) ? -1 : 1) : one.number - other.number));
 }
 
@@ -66,7 +66,7 @@ function lead() {
   const { best, usable } = job;
   if (!best) return isOver(job) ? null : h("section", { class: "card" }, h("p", { class: "muted flat" }, job.status === "running" ? "The data are being read; the first model comes within a minute." : "It has not begun; the time budget begins with it."));
   return h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", null, job.status === "succeeded" ? `The winner: ${best.name}` : job.status === "cancelled" ? `The best until then: ${best.name}` : `Best so far: ${best.name}`), finite(best) ? h("strong", { class: "big" }, words(best.value)) : null),
-    usable ? h("p", { class: "flat" }, tag("a model is there", "good"), ` ${usable.name}${finite(usable) ? `, ${words(usable.value)}` : ""}. Whenever you cancel the running job, the model so far is kept.`) : null,
+    usable ? h("p", { class: "flat" }, tag("a model is there", "good"), ` ${usable.name}${finite(usable) ? `, ${words(usable.value)}` : ""}: cancel whenever you like, and it is kept.`) : null,
     job.rows ? h("p", { class: "muted small flat" }, `${several(job.rows.train, "row")} to learn, ${count(job.rows.validation)} to compare candidates on${job.rows.test ? `, ${count(job.rows.test)} to judge the winner` : ""}. ${duration(job.seconds)} of ${duration(job.budget_seconds)} were used.`) : null);
 }
 
@@ -120,6 +120,7 @@ partPage("autos", "automatic run", async (found) => {
   draw(found);
   if (found.status === "succeeded" && !reported) await report();
 }, {
+  warnings: false,
   share: timeShare,
   stand: (one, left) => (left === null ? "Starting" : `${duration(left)} of ${duration(one.budget_seconds)} left, ${several(one.candidates.length, "candidate")} begun`),
   cancelled: (one) => (one.status === "running" && one.usable ? `It stops, and the best model so far is kept: ${one.usable.name}.` : "It stops and gives no model. Only a run that is running, and has a model, leaves one."),

@@ -423,7 +423,7 @@ FOLLOWED = (
 
 
 def test_what_an_answer_links_to_is_there_until_it_is_deleted(wire, schema, known):
-    asked = check_workflow(wire, schema, known, 2400)
+    asked = check_workflow(wire, schema, known, 3000)
     assert [one for one in FOLLOWED if not asked[one]] == []
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from luthier.core import clock
 from luthier.core.events import Event, Listener
 
-NOTED_EVERY = 5.0
+NOTED_EVERY = 2.0
 """Seconds of training between two notes of the time: what a kill can make uncounted."""
 TIME_OVER = "its time was over"
 """Why a candidate failed that the clock ended before its first result."""

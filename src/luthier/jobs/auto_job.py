@@ -108,7 +108,7 @@ class AutoListener:
             change = f"{entry.state}:{entry.last.epoch if entry.last else 0}"
             self._part(
                 _row(entry), f"{change}:{self._fence}" if entry.state == "paused" else change,
-                f"{entry.candidate.name}: {entry.state}", max(0.0, budget - elapsed), again=True,
+                f"{entry.candidate.name} {'waits' if entry.state == 'paused' else entry.state}", max(0.0, budget - elapsed), again=True,
             )  # fmt: skip
 
     def _part(

@@ -106,9 +106,11 @@ class AutoListener:
         budget = float(folder.request()["budget"])
         for entry in read_entries(lines):
             change = f"{entry.state}:{entry.last.epoch if entry.last else 0}"
+            is_waiting = entry.state == "paused"
             self._part(
-                _row(entry), f"{change}:{self._fence}" if entry.state == "paused" else change,
-                f"{entry.candidate.name} {'waits' if entry.state == 'paused' else entry.state}", max(0.0, budget - elapsed), again=True,
+                _row(entry), f"{change}:{self._fence}" if is_waiting else change,
+                f"{entry.candidate.name}: {'waits' if is_waiting else entry.state}", max(0.0, budget - elapsed),
+                again=True,
             )  # fmt: skip
 
     def _part(

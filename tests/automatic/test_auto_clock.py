@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from clocked import Clocked, PowerCut
 
-from luthier.core.errors import UsageError
+from luthier.core.errors import DataError, UsageError
 from luthier.core.events import Event
 from luthier.models.run_model import model_folder
 
@@ -168,3 +168,14 @@ def test_the_report_is_written_to_be_read(clocked: Clocked) -> None:
     best = max(one["value"] for one in found.trials)
     assert any(one["value"] == best for one in found.trials if one["pareto"])
     assert Path(found.best["recipe_file"]).is_file()
+
+
+def test_without_a_first_result_the_reason_is_told(clocked: Clocked) -> None:
+    clocked.kinds, clocked.second = GOOD, 10_000.0
+    with pytest.raises(DataError) as late:
+        clocked.auto(budget=30.0)
+    assert late.value.code == "budget_too_small"
+    clocked.second, clocked.now, clocked.failing = 0.5, 0.0, ("head",)
+    with pytest.raises(DataError, match=r"training diverged") as failed:
+        clocked.auto(budget=30.0)
+    assert failed.value.code == "nothing_trained"

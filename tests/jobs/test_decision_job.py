@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Workshop
+from workshop import Workshop, labelled_rows, no_questions
 
 from luthier.core.errors import Interrupted, UsageError
 from luthier.core.events import Event
@@ -20,25 +18,8 @@ from luthier.jobs.work import run_job
 from luthier.jobs.worker_wire import Assignment, to_line
 from luthier.jobs.workplace import Workplace
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the toy base
-from toy import save_toy_base
-
+pytestmark = pytest.mark.usefixtures("toy_cache")
 ARMS = ["majority", "tfidf", "head only"]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_base(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
-
-
-def rows(count: int = 80) -> bytes:
-    words = ("good fine", "bad torn")
-    return ("text,label\n" + "".join(f"{words[i % 2]} {i},{'ab'[i % 2]}\n" for i in range(count))).encode()
 
 
 def request(model: str, data: str, **how: Any) -> dict[str, Any]:
@@ -66,15 +47,11 @@ class Arms:
         return [data["part"] for data in found]
 
 
-def no_questions(kind: str, **values: Any) -> dict[str, Any]:
-    raise AssertionError(f"a decision asks nothing: {kind}")
-
-
-def test_a_decision_goes_on_with_the_arms_that_it_has(base: Path, tmp_path: Path) -> None:
+def test_a_decision_goes_on_with_the_arms_that_it_has(toy_base: Path, tmp_path: Path) -> None:
     data = tmp_path / "rows.csv"
-    data.write_bytes(rows())
+    data.write_bytes(labelled_rows(80))
     job = Assignment(
-        "decision-x", 1, request(str(base), str(data)), str(tmp_path / "run"), str(tmp_path / "lock"),
+        "decision-x", 1, request(str(toy_base), str(data)), str(tmp_path / "run"), str(tmp_path / "lock"),
         str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="decision",
     )  # fmt: skip
     with pytest.raises(Interrupted):
@@ -104,16 +81,16 @@ def test_a_decision_goes_on_with_the_arms_that_it_has(base: Path, tmp_path: Path
 
 
 def test_a_signal_while_an_arm_trains_is_no_failed_arm(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(*_: Any) -> Any:
         raise Interrupted("stopped after step 3")
 
     data = tmp_path / "rows.csv"
-    data.write_bytes(rows())
+    data.write_bytes(labelled_rows(80))
     monkeypatch.setattr("luthier.deciding.plans.train_arm", stopped)
     job = Assignment(
-        "decision-x", 1, request(str(base), str(data)), str(tmp_path / "run"), str(tmp_path / "lock"),
+        "decision-x", 1, request(str(toy_base), str(data)), str(tmp_path / "run"), str(tmp_path / "lock"),
         str(tmp_path / "scratch"), {str(data): sha256_of(data)}, kind="decision",
     )  # fmt: skip
     with pytest.raises(Interrupted):
@@ -133,7 +110,7 @@ def test_the_key_of_an_endpoint_is_in_the_environment_of_one_worker_only(
     )
     monkeypatch.setenv("SHOP_KEY", "sk-very-secret")
     shop = Workshop(tmp_path / "home", start=False, assistants=folder)
-    file = shop.upload(rows(), "films.csv")
+    file = shop.upload(labelled_rows(80), "films.csv")
     asked = request("minilm", file.id, assistant="shop") | {"method": {}}
     job = shop.create(file, recipe=asked, kind="decision", id="decision-abc", task="classify", status="queued")
     claim = shop.queue.claim()
@@ -155,30 +132,20 @@ def test_the_key_of_an_endpoint_is_in_the_environment_of_one_worker_only(
     shop.close()
 
 
-@pytest.fixture
-def workshop(tmp_path: Path, base: Path) -> Iterator[Workshop]:
-    home = tmp_path / "home"
-    (home / "models").mkdir(parents=True)
-    (home / "models" / "toy").symlink_to(base)
-    workshop = Workshop(home)
-    yield workshop
-    workshop.close()
-
-
 @pytest.mark.slow  # a real worker: about 15 seconds
-def test_a_decision_is_published_with_the_model_of_its_arm(workshop: Workshop) -> None:
-    file = workshop.upload(rows(), "films.csv")
+def test_a_decision_is_published_with_the_model_of_its_arm(toy_workshop: Workshop) -> None:
+    file = toy_workshop.upload(labelled_rows(80), "films.csv")
     asked = request("toy", file.id, arms=["majority", "head only"], overrides=["train.epochs=20"])
-    job = workshop.create(file, recipe=asked | {"method": {}}, kind="decision", id="decision-abc", suffix="films")
-    done = workshop.until_status(job, "succeeded")
+    job = toy_workshop.create(file, recipe=asked | {"method": {}}, kind="decision", id="decision-abc", suffix="films")
+    done = toy_workshop.until_status(job, "succeeded")
     assert (done.step, done.total_steps, done.task, done.result["arm"]) == (2, 2, "classify", "head only")
     assert done.fine_tuned_model is not None
     assert done.fine_tuned_model.startswith("ft:toy:local:films:")
-    folder = workshop.artefacts.folder(done.result["folder"])
+    folder = toy_workshop.artefacts.folder(done.result["folder"])
     texts = [(folder / name).read_text() for name in ("decision.json", "decision.html", "answers.jsonl")]
-    assert not any(str(workshop.home) in text for text in texts)
-    parts = workshop.store.curves.parts(workshop.project, job.id)
+    assert not any(str(toy_workshop.home) in text for text in texts)
+    parts = toy_workshop.store.curves.parts(toy_workshop.project, job.id)
     assert [(part["name"], part["state"]) for part in parts] == [("majority", "measured"), ("head only", "measured")]
-    model = workshop.store.models.get(workshop.project, done.fine_tuned_model)
+    model = toy_workshop.store.models.get(toy_workshop.project, done.fine_tuned_model)
     assert (model.method, model.base_model) == ("head", "toy")
-    assert (workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
+    assert (toy_workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()

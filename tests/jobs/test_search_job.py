@@ -6,13 +6,11 @@ import contextlib
 import json
 import os
 import signal
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Workshop
+from workshop import Workshop, labelled_rows
 
 from luthier.core import durable
 from luthier.core.errors import Interrupted
@@ -25,23 +23,7 @@ from luthier.jobs.work import run_job
 from luthier.jobs.worker_wire import Assignment, to_line
 from luthier.searching.folder import SearchFolder
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "train"))  # the toy base
-from toy import save_toy_base
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_toy_base(tmp_path_factory.mktemp("toy"))
-
-
-@pytest.fixture(autouse=True)
-def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("LUTHIER_CACHE", str(tmp_path / "cache"))
-
-
-def rows(count: int = 40) -> bytes:
-    words = ("good fine", "bad torn")
-    return ("text,label\n" + "".join(f"{words[i % 2]} {i},{'ab'[i % 2]}\n" for i in range(count))).encode()
+pytestmark = pytest.mark.usefixtures("toy_cache")
 
 
 def recipe(model: Any, data: str, folder: Path | None = None) -> dict[str, Any]:
@@ -87,10 +69,10 @@ class Parts:
         return [(data["part"], data["about"]["state"]) for data in found]
 
 
-def assigned(base: Path, tmp_path: Path, folder: str = "run", **search: Any) -> Assignment:
+def assigned(toy_base: Path, tmp_path: Path, folder: str = "run", **search: Any) -> Assignment:
     data = tmp_path / "rows.csv"
-    data.write_bytes(rows())
-    asked = recipe(str(base), str(data), tmp_path)
+    data.write_bytes(labelled_rows(40))
+    asked = recipe(str(toy_base), str(data), tmp_path)
     asked["search"] |= search
     return Assignment(
         "search-x", 1, asked, str(tmp_path / folder), str(tmp_path / "lock"), str(tmp_path / "scratch"),
@@ -105,8 +87,8 @@ def reached(result: dict[str, Any]) -> list[Any]:
     return [(t["number"], t["params"], t["state"], t["value"], t["curve"]) for t in report["trials"]]
 
 
-def test_a_search_goes_on_with_the_trials_that_it_has(base: Path, tmp_path: Path) -> None:
-    job, kept = assigned(base, tmp_path), Kept()
+def test_a_search_goes_on_with_the_trials_that_it_has(toy_base: Path, tmp_path: Path) -> None:
+    job, kept = assigned(toy_base, tmp_path), Kept()
     with pytest.raises(Interrupted):
         run_job(job, Parts(stop_at=1), kept)
     heard = Parts()
@@ -122,9 +104,9 @@ def test_a_search_goes_on_with_the_trials_that_it_has(base: Path, tmp_path: Path
     assert not SearchFolder(Path(job.run)).journal_file.exists()
 
 
-def test_another_machine_goes_on_without_the_folder(base: Path, tmp_path: Path) -> None:
-    whole = reached(run_job(assigned(base, tmp_path, "whole"), Parts(), Kept()))
-    job, kept = assigned(base, tmp_path), Kept()
+def test_another_machine_goes_on_without_the_folder(toy_base: Path, tmp_path: Path) -> None:
+    whole = reached(run_job(assigned(toy_base, tmp_path, "whole"), Parts(), Kept()))
+    job, kept = assigned(toy_base, tmp_path), Kept()
     with pytest.raises(Interrupted):
         run_job(job, Parts(stop_at=1), kept)
     durable.remove_tree(Path(job.run))
@@ -134,10 +116,10 @@ def test_another_machine_goes_on_without_the_folder(base: Path, tmp_path: Path) 
 
 
 def test_a_job_of_an_older_version_goes_on_with_its_file(
-    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = reached(run_job(assigned(base, tmp_path, "whole"), Parts(), Kept()))
-    job = assigned(base, tmp_path)
+    whole = reached(run_job(assigned(toy_base, tmp_path, "whole"), Parts(), Kept()))
+    job = assigned(toy_base, tmp_path)
     folder = SearchFolder(Path(job.run))
     durable.make_folder(folder.path)
     with monkeypatch.context() as older:
@@ -170,44 +152,34 @@ def test_what_a_worker_tells_of_a_part_is_an_event_without_paths() -> None:
     assert progress.taken() == []
 
 
-@pytest.fixture
-def workshop(tmp_path: Path, base: Path) -> Iterator[Workshop]:
-    home = tmp_path / "home"
-    (home / "models").mkdir(parents=True)
-    (home / "models" / "toy").symlink_to(base)
-    workshop = Workshop(home)
-    yield workshop
-    workshop.close()
-
-
 @pytest.mark.slow  # three real workers: about 30 seconds
-def test_a_search_is_killed_paused_and_published(workshop: Workshop) -> None:
-    file = workshop.upload(rows(), "films.csv")
+def test_a_search_is_killed_paused_and_published(toy_workshop: Workshop) -> None:
+    file = toy_workshop.upload(labelled_rows(40), "films.csv")
     asked = recipe("toy", file.id) | {"search": {"trials": 3, "pruner": "none", "repeat": 0, "sampler": "random"}}
     asked["train"]["learning_rate"] = {"search": {"low": 1e-3, "high": 1e-2, "log": True}}
-    job = workshop.create(file, recipe=asked, kind="search", id="search-abc", method={}, suffix="films")
-    workshop.until(job, lambda found: found.step >= 1)
-    os.kill(workshop.worker(job), signal.SIGKILL)
-    workshop.until(job, lambda found: found.step >= 2 or found.terminal)
+    job = toy_workshop.create(file, recipe=asked, kind="search", id="search-abc", method={}, suffix="films")
+    toy_workshop.until(job, lambda found: found.step >= 1)
+    os.kill(toy_workshop.worker(job), signal.SIGKILL)
+    toy_workshop.until(job, lambda found: found.step >= 2 or found.terminal)
     with contextlib.suppress(Conflict):  # it was faster
-        workshop.store.jobs.pause(workshop.project, job.id)
-        workshop.until_status(job, "paused", "succeeded")
-        workshop.store.jobs.resume(workshop.project, job.id)
-    done = workshop.until_status(job, "succeeded")
+        toy_workshop.store.jobs.pause(toy_workshop.project, job.id)
+        toy_workshop.until_status(job, "paused", "succeeded")
+        toy_workshop.store.jobs.resume(toy_workshop.project, job.id)
+    done = toy_workshop.until_status(job, "succeeded")
     assert done.fine_tuned_model is not None
     assert done.fine_tuned_model.startswith("ft:toy:local:films:")
     assert (done.step, done.total_steps, done.task) == (3, 3, "classify")
-    parts = workshop.store.curves.parts(workshop.project, job.id)
+    parts = toy_workshop.store.curves.parts(toy_workshop.project, job.id)
     assert [(part["number"], part["state"]) for part in parts] == [(n, "complete") for n in range(3)]
-    folder = workshop.artefacts.folder(done.result["folder"])
+    folder = toy_workshop.artefacts.folder(done.result["folder"])
     report = json.loads((folder / "search.json").read_text())
-    assert str(workshop.home) not in (folder / "search.json").read_text() + (folder / "search.html").read_text()
+    assert str(toy_workshop.home) not in (folder / "search.json").read_text() + (folder / "search.html").read_text()
     assert report["best"]["params"] == done.result["best"]["params"]
-    assert (workshop.artefacts.folder(done.result["report"]) / "answers.jsonl").is_file()
-    model = workshop.store.models.get(workshop.project, done.fine_tuned_model)
+    assert (toy_workshop.artefacts.folder(done.result["report"]) / "answers.jsonl").is_file()
+    model = toy_workshop.store.models.get(toy_workshop.project, done.fine_tuned_model)
     assert (model.method, model.task, model.base_model) == ("head", "classify", "toy")
-    assert (workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
-    workshop.until_gone(workshop.home / "work" / job.id)
+    assert (toy_workshop.artefacts.folder(model.artefact) / "luthier.json").is_file()
+    toy_workshop.until_gone(toy_workshop.home / "work" / job.id)
 
 
 def children_of(process: int) -> list[int]:
@@ -228,7 +200,7 @@ def outcome(workshop: Workshop, job: Job) -> list[Any]:
 
 
 def ask_for(workshop: Workshop, id: str, workers: int) -> Job:
-    file = workshop.upload(rows(), "films.csv")
+    file = workshop.upload(labelled_rows(40), "films.csv")
     settings = {"trials": 6, "pruner": "none", "repeat": 0, "sampler": "random", "workers": workers}
     asked = recipe("toy", file.id) | {"search": settings}
     asked["train"] = {"epochs": 12, "learning_rate": {"search": {"low": 1e-3, "high": 1e-2, "log": True}}}
@@ -236,31 +208,31 @@ def ask_for(workshop: Workshop, id: str, workers: int) -> Job:
 
 
 @pytest.mark.slow  # two searches with two workers, killed at each of their processes: about a minute
-def test_two_workers_share_the_journal_in_the_store(workshop: Workshop) -> None:
-    whole = outcome(workshop, ask_for(workshop, "search-whole", 1))
-    job = ask_for(workshop, "search-two", 2)
-    workshop.until(job, lambda found: found.step >= 1)
-    first = workshop.worker(job)
-    journal = workshop.home / "work" / job.id / "run" / "journal.jsonl"
+def test_two_workers_share_the_journal_in_the_store(toy_workshop: Workshop) -> None:
+    whole = outcome(toy_workshop, ask_for(toy_workshop, "search-whole", 1))
+    job = ask_for(toy_workshop, "search-two", 2)
+    toy_workshop.until(job, lambda found: found.step >= 1)
+    first = toy_workshop.worker(job)
+    journal = toy_workshop.home / "work" / job.id / "run" / "journal.jsonl"
     own = children_of(first)
     assert len(own) == 2, "two workers of its own"
     os.kill(own[0], signal.SIGKILL)  # one of them: the other takes its trial up
-    workshop.until(job, lambda found: found.step >= 3 or found.terminal)
+    toy_workshop.until(job, lambda found: found.step >= 3 or found.terminal)
     with contextlib.suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)  # all of it: the next worker of the job goes on
-    found = outcome(workshop, job)
+    found = outcome(toy_workshop, job)
     assert not journal.exists()
     assert sorted(map(repr, found)) == sorted(map(repr, whole))
 
 
 @pytest.mark.slow  # two servers on one PostgreSQL: about a minute
 def test_a_server_that_is_gone_leaves_its_search_to_another(
-    postgres_url: str, tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_url: str, tmp_path: Path, toy_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = {"database": postgres_url, "artefacts": tmp_path / "shared", "lease": 3.0}
     for name in ("one", "two"):
         (tmp_path / name / "models").mkdir(parents=True)
-        (tmp_path / name / "models" / "toy").symlink_to(base)
+        (tmp_path / name / "models" / "toy").symlink_to(toy_base)
     one = Workshop(tmp_path / "one", **shared)
     try:
         whole = outcome(one, ask_for(one, "search-whole", 1))

@@ -36,6 +36,17 @@ def conversations(count: int = 12, answer: str = "It is {number}.") -> list[dict
     ]
 
 
+def no_questions(kind: str, **values: Any) -> dict[str, Any]:
+    """What a job that asks its supervisor nothing is given to ask with."""
+    raise AssertionError(f"this job asks nothing: {kind}")
+
+
+def labelled_rows(count: int) -> bytes:
+    """A table of texts with two labels, which the toy base learns."""
+    words = ("good fine", "bad torn")
+    return ("text,label\n" + "".join(f"{words[i % 2]} {i},{'ab'[i % 2]}\n" for i in range(count))).encode()
+
+
 def as_lines(rows: list[dict[str, Any]]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 

@@ -174,7 +174,7 @@ def belongings(crowd: Crowd) -> dict[str, str]:
     store.jobs.create(job, [NewEvent("created", "Created")])
     parts = {kind: Job(new_id(f"{kind}-"), project, kind, "paused", "minilm", "minilm", "classify", file_id, now, 1,
                        {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}})
-             for kind in ("search", "decision")}  # fmt: skip
+             for kind in ("search", "decision", "auto")}  # fmt: skip
     for part in parts.values():
         store.jobs.create(part, [NewEvent("created", "Created")])
     endpoint = store.endpoints.create(Endpoint(new_id("ep_"), project, new_id("e"), "luthier-nano", "stopped", 60, now))
@@ -196,6 +196,7 @@ def belongings(crowd: Crowd) -> dict[str, str]:
         "job_id": job.id,
         "search_id": parts["search"].id,
         "decision_id": parts["decision"].id,
+        "auto_id": parts["auto"].id,
         "number": "777",
         "endpoint_id": endpoint.id,
         "key_id": key.id,

@@ -46,6 +46,12 @@ TURNS = (
 )  # fmt: skip
 CHATS = MODELS | dict.fromkeys(TURNS, "what a turn holds depends on its role, the tools, and the turns before it")
 STATUS = {"job_status": "what may be asked of a job depends on its state; OpenAI answers 400 too"}
+AUTOS = {
+    "invalid_value": "what a base learns, settings below train, and a budget as a text",
+    "missing_required_parameter": "files or a data set", "not_a_base": "a model that is tuned already",
+    "invalid_recipe": "settings are keys of a recipe", "invalid_file_purpose": "what a file was uploaded for",
+    "idempotency_key_reused": "a key that came before with another request",
+}  # fmt: skip
 UPLOAD_OVER = {
     "upload_cancelled": "the state of the upload",
     "upload_completed": "the state of the upload",
@@ -98,6 +104,8 @@ MAY_REFUSE: dict[str, dict[str, str]] = {
         "invalid_recipe": "settings are keys of a recipe", "invalid_file_purpose": "what a file was uploaded for",
         "idempotency_key_reused": "a key that came before with another request",
     },
+    "POST /luthier/v1/autos": AUTOS,
+    "POST /luthier/v1/autos/texts": AUTOS,
     "POST /luthier/v1/recipes": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
     "POST /luthier/v1/compare": {"same_job": "a job that is named twice", "job_not_finished": "the state of a job"},
     "POST /luthier/v1/forecast": {"invalid_recipe": "a recipe has rules of its own: docs/recipe.md"},
@@ -192,7 +200,7 @@ def wire(request, tmp_path_factory):
 
 
 def part_job(wire, kind, file_id):
-    """A search or a decision that waits."""
+    """A search, a decision or an automatic run that waits."""
     recipe = {"data": {"train": file_id}, "train": {"epochs": {"search": [1, 2]}}, "search": {}}
     return Job(
         new_id(f"{kind}-"), wire.project, kind, "paused", "minilm", "minilm", "classify", file_id, 1, 1, recipe
@@ -212,16 +220,16 @@ def known(wire):
         for file in (chat, table)
     ]
     upload = client.uploads.create(bytes=3, filename="a.jsonl", mime_type="text/jsonl", purpose="fine-tune")
-    search, decision = (
+    search, decision, auto = (
         wire.store.jobs.create(part_job(wire, kind, table.id), [NewEvent("created", "Created")])[0]
-        for kind in ("search", "decision")
+        for kind in ("search", "decision", "auto")
     )
     tuned = add_model(wire, "ft:minilm:local:x:12345678", "classify").name
     return {
         "file_id": [chat.id, table.id], "training_file": [chat.id, table.id], "validation_file": [chat.id],
         "file": [chat.id, table.id], "test": [table.id], "validation": [table.id],
         "job_id": [job.id, f"ftjob-{tuned.replace(':', '-')}"], "upload_id": [upload.id],
-        "search_id": [search.id], "decision_id": [decision.id],
+        "search_id": [search.id], "decision_id": [decision.id], "auto_id": [auto.id],
         "dataset_id": made, "version": [1], "base": [1], "row": [1, 2], "example": ["support-intents"],
         "model": ["luthier-nano", "minilm", tuned], "checkpoint": [tuned], "after": [chat.id, job.id],
     }  # fmt: skip
@@ -415,7 +423,7 @@ FOLLOWED = (
 
 
 def test_what_an_answer_links_to_is_there_until_it_is_deleted(wire, schema, known):
-    asked = check_workflow(wire, schema, known, 2400)
+    asked = check_workflow(wire, schema, known, 3000)
     assert [one for one in FOLLOWED if not asked[one]] == []
 
 

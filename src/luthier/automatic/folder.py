@@ -35,7 +35,7 @@ class AutoFolder:
     def open(cls, path: str | Path) -> AutoFolder:
         """One that was begun. Raises `UsageError` (`auto_not_found`)."""
         folder = cls(Path(path).absolute())
-        if not (folder.path / REQUEST).is_file():
+        if not folder.is_begun:
             raise UsageError(
                 "there is no automatic run here.", where=str(path), code="auto_not_found", param="resume",
                 remedy=f"Give the folder that `luthier auto` printed: it holds {REQUEST}.",
@@ -46,8 +46,17 @@ class AutoFolder:
     def create(cls, out: str | Path, name: str, request: dict[str, Any]) -> AutoFolder:
         """A new folder `out/<time>-<name>-auto`, which knows from now on what it was asked."""
         folder = cls(RunDir.create(out, f"{name}-auto").path.absolute())
-        durable.write_json(folder.path / REQUEST, request)
+        folder.begin(request)
         return folder
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether it knows what it was asked."""
+        return (self.path / REQUEST).is_file()
+
+    def begin(self, request: dict[str, Any]) -> None:
+        """Note what is asked; the folder is made where it is not there."""
+        durable.write_json(durable.make_folder(self.path) / REQUEST, request)
 
     def request(self) -> dict[str, Any]:
         """What was asked."""

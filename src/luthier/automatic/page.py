@@ -19,10 +19,10 @@ _FOOTER = (
 )
 
 
-def page_of(report: Report) -> str:
-    """HTML that works offline."""
+def page_of(report: Report, *, use: str | None = None) -> str:
+    """HTML that works offline. `use` says what to do with the model; without it, what can be done with the folder."""
     sections = [
-        ("What to do with it", _use(report)),
+        ("What to do with it", _use(report) if use is None else f"<p>{escape(use)}</p>"),
         ("Quality against training time", _trade_chart(report)),
         ("The choice", _pareto(report)),
         ("How it went", _timeline(report)),

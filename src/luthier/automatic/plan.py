@@ -13,10 +13,8 @@ from luthier.core.errors import DataError, UsageError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.recipe_io import apply_overrides, set_key
 from luthier.data.dataset import Dataset
-from luthier.search.candidates import Candidate
+from luthier.search.candidates import LEAST_SECONDS, Candidate
 
-LEAST_SECONDS = 20.0
-"""Of a budget: below it not even starting and the first model would fit."""
 LEAST_ROWS = 16
 FINAL_VALIDATION = 0.1
 _VALIDATION_ROWS = 120

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from luthier.automatic.baseline import tfidf_value
-from luthier.automatic.ending import Ending, baselines_for, end, last_recipe
+from luthier.automatic.ending import Ending, baselines_for, end, last_recipe, nothing
 from luthier.automatic.entry import Entry, begun, reached, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
 from luthier.automatic.telling import line, row
 from luthier.automatic.timing import END, OPENING, Timing
-from luthier.automatic.watch import TimeIsUp, Watch
+from luthier.automatic.watch import TIME_OVER, TimeIsUp, Watch
 from luthier.core import clock
-from luthier.core.errors import DataError, Interrupted, LuthierError, StorageError
+from luthier.core.errors import Interrupted, LuthierError, StorageError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.evaluate.metric_names import metric_name
@@ -86,10 +86,7 @@ class Session:
         self._climb()
         self.winner = self.best
         if self.winner is None:
-            raise DataError(
-                "the budget was used up before there was a first result.", where=str(self.folder.path),
-                remedy="Give more time (--budget), or fewer rows.", code="budget_too_small",
-            )  # fmt: skip
+            raise nothing(self.folder)
         self._publish(self.winner, at_once=True)
         self._end(self.winner)
 
@@ -99,6 +96,8 @@ class Session:
         entry = self.entries[0] if self.entries else self._begin(first, 0, self._wanted(first))
         if not self.facts.writes and not entry.rungs:
             self._climb_one(entry, entry.first_rung(_LADDER))
+            if entry.last is None:
+                raise nothing(self.folder, entry.error)
         trial = self.bench.open(self._recipe(entry), self._path(entry))
         if self.published is None and self.facts.writes:
             self.folder.publish("base", trial.export)
@@ -192,7 +191,7 @@ class Session:
                 trial = self.bench.open(self._recipe(entry), self._path(entry))
                 result = trial.advance(_LADDER.epochs(rung, entry.epochs))
         except TimeIsUp:
-            entry.state, entry.error = ("complete", "") if entry.rungs else ("failed", "its time was over")
+            entry.state, entry.error = ("complete", "") if entry.rungs else ("failed", TIME_OVER)
         except (Interrupted, StorageError):
             raise
         except LuthierError as error:
@@ -274,6 +273,9 @@ class Session:
         self._published(entry.number, last.epoch)
 
     def _published(self, number: int, epoch: int) -> None:
+        if self.published is None:
+            what = self.entries[number].candidate.name if number >= 0 else "the base itself"
+            self.listener(Event("message", f"A model that can be used is there: {what}. A better one takes its place."))
         self.published = {"kind": "published", "number": number, "epoch": epoch, "elapsed": self.clockwork.elapsed}
         self.folder.note(**self.published)
         self._published_at = clock.monotonic()
@@ -313,5 +315,6 @@ class Session:
             self.listener(Event("known", data=self._row(entry, entry.state)))
 
     def _row(self, entry: Entry, state: str) -> dict[str, Any]:
+        published = self.published["number"] if self.published else None
         more = {"metric": self.metric, "higher_is_better": self.higher, "budget": self.request.budget}
-        return {**row(entry, state, self.best), **more, "elapsed": self.clockwork.elapsed}
+        return {**row(entry, state, self.best, published), **more, "elapsed": self.clockwork.elapsed}

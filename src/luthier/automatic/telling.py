@@ -19,11 +19,11 @@ def line(entry: Entry, state: str, metric: str, best: Entry | None) -> str:
     return f"{text}{', the best so far' if best is entry else ''}"
 
 
-def row(entry: Entry, state: str, best: Entry | None) -> dict[str, Any]:
-    """A row of the live table."""
+def row(entry: Entry, state: str, best: Entry | None, published: int | None) -> dict[str, Any]:
+    """A row of the live table. `published` is the number of the one whose model answers, -1 the base itself."""
     last = entry.last
     return {
         "number": entry.number, "name": entry.candidate.name, "state": state, "epochs": entry.epochs,
         "epoch": last.epoch if last else 0, "value": last.value if last else None, "seconds": entry.seconds,
-        "error": entry.error, "best": best.number if best else None,
+        "error": entry.error, "best": best.number if best else None, "published": published,
     }  # fmt: skip

@@ -5,6 +5,9 @@ from __future__ import annotations
 from luthier.core import clock
 from luthier.core.events import Event, Listener
 
+TIME_OVER = "its time was over"
+"""Why a candidate failed that the clock ended before its first result."""
+
 
 class TimeIsUp(Exception):
     """A training was ended because its time was over; what it had saved is kept."""

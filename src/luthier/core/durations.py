@@ -17,3 +17,11 @@ def seconds_of(text: str) -> float:
             f"this is no time: {text!r}.", remedy="Write 90s, 10m or 2h.", code="invalid_budget", param="budget"
         )
     return float(found[1]) * _UNITS[found[2] or ""]
+
+
+def text_of(seconds: float) -> str:
+    """Seconds as people type them: ``2h``, ``10m``, ``90s``; `seconds_of` reads it."""
+    for unit in ("h", "m"):
+        if seconds >= _UNITS[unit] and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.0f}{unit}"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"

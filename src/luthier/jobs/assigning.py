@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.approaches.assistant_file import AssistantFile, is_assistant, read_assistant
+from luthier.core import clock
 from luthier.core.errors import LuthierError, UsageError
 from luthier.core.recipe import LANGUAGE_TASKS
 from luthier.jobs.artefacts import Artefacts
@@ -56,7 +57,7 @@ class Assigning:
         return Assignment(
             job.id, claim.fence, self._recipe(job, paths, place), str(place.run.path), str(place.lock),
             str(place.scratch), digests, parent, self._save_seconds, memory_bytes=self._memory_bytes, nice=self._nice,
-            state=self._state(job), kind=job.kind,
+            state=self._state(job), kind=job.kind, started_at=clock.now().timestamp(),
         )  # fmt: skip
 
     def _recipe(self, job: Job, paths: Mapping[str, Path], place: Workplace) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 from luthier.core.errors import StorageError
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.errors import Conflict
-from luthier.jobs.publishing import publish, unpublish
-from luthier.jobs.publishing_parts import publish_parts
+from luthier.jobs.publishing import Published, publish, unpublish
+from luthier.jobs.publishing_parts import publish_parts, publish_stopped
 from luthier.jobs.records import TRAININGS, Job, NewEvent
 from luthier.jobs.running import RunningJob
 
@@ -71,7 +71,18 @@ class Ending:
 
     def _cancelled(self) -> Job:
         event = NewEvent("cancelled", "The job was cancelled")
-        return self.running.insist(lambda: self.queue.finish(self.claim, "cancelled", events=[event]))
+        try:
+            with self.running.beating():
+                kept = publish_stopped(self.artefacts, self.place, self.organisation)
+        except StorageError as error:
+            logger.warning("job %s: its best model could not be kept: %s", self.claim.job.id, error.code)
+            kept = None
+        kept = kept or Published([], [], [], [])
+        return self.running.insist(
+            lambda: self.queue.finish(
+                self.claim, "cancelled", events=[*kept.events, event], models=kept.models, **kept.fields
+            )
+        )  # fmt: skip
 
     def _failed(self, code: str, message: str, param: str | None = None) -> Job:
         event = NewEvent("failed", f"The job failed: {message}", "error", data={"code": code})

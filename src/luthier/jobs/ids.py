@@ -6,11 +6,11 @@ import secrets
 from typing import Literal
 
 Prefix = Literal[
-    "file-", "ftjob-", "search-", "decision-", "ftevent-", "ftckpt-", "upload_", "part_", "proj_", "key_", "ep_", "cp_",
-    "req_", "chatcmpl-", "sess_", "ds_", "exp_", "search_",
+    "file-", "ftjob-", "search-", "decision-", "auto-", "ftevent-", "ftckpt-", "upload_", "part_", "proj_", "key_",
+    "ep_", "cp_", "req_", "chatcmpl-", "sess_", "ds_", "exp_", "search_",
 ]  # fmt: skip
-JOB_PREFIXES = ("ftjob-", "search-", "decision-")
-"""Of the jobs of each kind: trainings, searches and decisions."""
+JOB_PREFIXES = ("ftjob-", "search-", "decision-", "auto-")
+"""Of the jobs of each kind: trainings, searches, decisions and automatic runs."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 """Lower case only: ids become names of files, also where the file system ignores case."""
 LENGTH = 24

@@ -1,4 +1,4 @@
-"""What a job of many parts (trials, arms) tells of each, in the worker: `progress.Progress` takes it."""
+"""What a job of many parts (trials, arms, candidates) tells of each, in the worker: `progress.Progress` takes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the worker of a search or a decision says becomes the job's events: a message, or a part that has changed."""
+"""What the worker of a job of many parts (a search, a decision, an automatic run) says becomes the job's events."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from luthier.jobs.records import NewEvent
 from luthier.jobs.telling import plain_text, seconds_of, told
 
 PARTS = "part:"
-"""Before the name of a part (a trial, an arm), in the keys of events that tell of it."""
+"""Before the name of a part (a trial, an arm, a candidate), in the keys of events that tell of it."""
 
 
 class Progress:

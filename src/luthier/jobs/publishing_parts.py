@@ -1,12 +1,13 @@
-"""The result of a search or a decision becomes artefacts and rows: its folder, and the model that won."""
+"""The result of a job of many parts becomes artefacts and rows: its folder, and the model that won."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from luthier.core import clock, durable, durable_files
-from luthier.core.rundir import RunDir
+from luthier.core.rundir import BEST_JSON, RunDir, read_jsonl
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.publishing import Published, put_report
 from luthier.jobs.records import Job, Model, NewEvent
@@ -15,7 +16,10 @@ from luthier.jobs.workplace import Workplace
 
 _TOLD = ("metrics", "verdict", "warnings", "best", "arm")
 _TEXTS = (".json", ".html", ".yaml")
-_KEPT = ("search.json", "search.html", "best.yaml", "decision.json", "decision.html", "answers.jsonl")
+UNTRAINED = "base"
+"""The name in best.json of a model that nothing was taught yet."""
+_KEPT = ("search.json", "search.html", "best.yaml", "decision.json", "decision.html", "answers.jsonl", "auto.json",
+         "auto.html", "recipe.yaml")  # fmt: skip
 
 
 def publish_parts(artefacts: Artefacts, place: Workplace, result: dict[str, Any], organisation: str) -> Published:
@@ -40,10 +44,44 @@ def publish_parts(artefacts: Artefacts, place: Workplace, result: dict[str, Any]
         fields |= {"fine_tuned_model": model.name, "base_model": model.base_model}
         events.insert(0, NewEvent("model", "New fine-tuned model created", data={"model": model.name}))
     run = RunDir(result["run"]) if result.get("run") else None
-    if run is not None and run.report() is not None and job.kind == "search":
+    if run is not None and run.report() is not None and job.kind in ("search", "auto"):
         put_report(artefacts, place, run)
         fields["result"]["report"] = report_artefact(job.id)
     return Published(models, [], [], events, fields)
+
+
+def publish_stopped(artefacts: Artefacts, place: Workplace, organisation: str) -> Published | None:
+    """What an automatic run that is cancelled leaves: the best model so far, and what it knows; None where there is
+    no model, or none that was trained. Raises `StorageError`."""
+    job, folder = place.job, place.run.path
+    pointer = folder / BEST_JSON
+    if job.kind != "auto" or not pointer.is_file():
+        return None
+    best = json.loads(pointer.read_text(encoding="utf-8"))
+    source = folder / best["model"]
+    settings = json.loads((source / "luthier.json").read_text(encoding="utf-8"))
+    if best["name"] == UNTRAINED:
+        return None
+    found = {**job.result, **_measured(folder, best["name"])}
+    if (folder / "auto.json").is_file():  # a worker that was ended at once wrote none
+        _put_folder(artefacts, place, folder)
+        found["folder"] = parts_artefact(job.id)
+    told = {"model": str(source), "task": settings["task"], "method": settings["method"]["kind"]}
+    model = _model(artefacts, job, told, organisation)
+    event = NewEvent("model", f"The best model so far is kept: {best['name']}", data={"model": model.name})
+    return Published([model], [], [], [event], {"fine_tuned_model": model.name, "result": found})
+
+
+def _measured(folder: Path, name: str) -> dict[str, Any]:
+    """What the journal of an automatic run knows of the candidate of this name."""
+    lines = list(read_jsonl(folder / "journal.jsonl"))
+    number = next((one["number"] for one in lines if one["kind"] == "begun" and one["candidate"]["name"] == name), None)
+    last = next((one["result"] for one in reversed(lines) if one["kind"] == "rung" and one["number"] == number), None)
+    if last is None:
+        return {}
+    metric = last["history"][-1]["metric_name"]
+    best = {"trial": number, "name": name, "value": last["value"]}
+    return {"best": best, "metrics": {metric: last["value"]}}
 
 
 def _put_folder(artefacts: Artefacts, place: Workplace, source: Path) -> None:

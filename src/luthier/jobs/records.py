@@ -7,9 +7,16 @@ from typing import Any, Generic, Literal, TypeVar
 
 JobStatus = Literal["validating_files", "queued", "running", "paused", "succeeded", "failed", "cancelled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
-JobKind = Literal["openai", "recipe", "search", "decision"]
+JobKind = Literal["openai", "recipe", "search", "decision", "auto"]
 TRAININGS: tuple[JobKind, ...] = ("openai", "recipe")
 """Kinds of jobs that are one training, however it was asked for."""
+
+
+def kind_words(kind: JobKind) -> str:
+    """What people call a job of this kind."""
+    return "fine-tuning job" if kind in TRAININGS else {"auto": "automatic run"}.get(kind, kind)
+
+
 Role = Literal["admin", "write", "read"]
 """read: GET only; write: all of its project; admin: also keys and projects."""
 Wanted = Literal["cancel", "pause"]
@@ -92,15 +99,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job: a training, a search over trainings, or a decision between approaches.
+    """One job: a training, a search over trainings, a decision between approaches, or an automatic run.
 
     Attributes:
         kind: ``openai`` (POST /v1/fine_tuning/jobs), ``recipe`` (POST /luthier/v1/jobs), ``search``
-            (POST /luthier/v1/searches) or ``decision`` (POST /luthier/v1/decisions).
+            (POST /luthier/v1/searches), ``decision`` (POST /luthier/v1/decisions) or ``auto``
+            (POST /luthier/v1/autos).
         model: as the client named it; `base_model`: the catalogue name under it; `parent`: the tuned model whose
             training goes on, or None.
-        recipe: what the worker runs, a Recipe's values (of a search with ``{search: ...}`` in them, of a decision
-            what `deciding_request` says); files are ``file-...`` ids, which the supervisor turns into paths.
+        recipe: what the worker runs, a Recipe's values (of a search with ``{search: ...}`` in them; of a decision
+            and an automatic run `data`, `task`, `model` and how, under ``decide`` or ``auto``); files are ``file-...``
+            ids, which the supervisor turns into paths.
         chosen: hyperparameters that "auto" became, once it runs.
         fence: rises with each claim; a write with a lower one is refused.
         owner: who holds it, and on which `device`, while it runs.

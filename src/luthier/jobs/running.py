@@ -217,8 +217,8 @@ class RunningJob:
             self._phase = "other"
         if kind == "checkpoint" and int(data["step"]) > self._first_step and not data.get("again"):
             self.progressed = True
-        if kind == "progress" and not data.get("again"):
-            self.progressed = True
+        if kind == "progress" and not data.get("again") and data["about"].get("state") != "running":
+            self.progressed = True  # a part that only begins is none: a worker may die of it each time
         if kind == "size":
             self.needed_bytes = int(CHECKPOINTS_OF_ROOM * data["checkpoint_bytes"])
             if self._free_bytes() < self.needed_bytes:

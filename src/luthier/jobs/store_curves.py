@@ -67,8 +67,8 @@ class CurveStore:
         return Curve(thinned(steps, most), evaluations, count, last or after)
 
     def parts(self, project: str, id: str) -> list[dict[str, Any]]:
-        """The trials of a search or the arms of a decision as their last events tell them, in the order in which they
-        began. Raises `NotFound`."""
+        """The trials of a search, arms of a decision or candidates of an automatic run as their last events tell them,
+        in the order in which they began. Raises `NotFound`."""
         query = sql.select(events.c.data, events.c.created_at).where(
             events.c.job_id == id, events.c.key.startswith(PARTS)
         )

@@ -38,7 +38,7 @@ def report_artefact(job_id: str) -> str:
 
 
 def parts_artefact(job_id: str) -> str:
-    """Where what a search or a decision found is kept."""
+    """Where what a search, a decision or an automatic run found is kept."""
     return f"found/{job_id}"
 
 

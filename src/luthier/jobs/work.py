@@ -22,6 +22,10 @@ def run_job(assignment: Assignment, listener: Listener, ask: Ask) -> dict[str, A
         from luthier.jobs.decision_job import run_decision
 
         return run_decision(assignment, listener)
+    if assignment.kind == "auto":
+        from luthier.jobs.auto_job import run_auto
+
+        return run_auto(assignment, listener)
     from luthier.jobs import pipeline
 
     return pipeline.run_job(assignment, listener)

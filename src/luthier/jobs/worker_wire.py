@@ -29,9 +29,9 @@ class Assignment:
     """One job for one worker.
 
     Attributes:
-        kind: of the job: openai or recipe (a training), search, decision.
+        kind: of the job: openai or recipe (a training), search, decision, auto.
         fence: of the claim; a worker of a lower one that is still at the run folder is ended first.
-        recipe: a Recipe's values, with paths of files; of a decision what `deciding_request` says.
+        recipe: a Recipe's values, with paths of files; of a decision or an automatic run as `Job.recipe`.
         run: the run's folder; where it holds a run already, that goes on.
         lock: the file that the worker locks, so that a run has one worker.
         files: sha256 by path of what is learned from.
@@ -39,6 +39,7 @@ class Assignment:
         state: folder of the finished run (`run_state`) that is trained further, from its last checkpoint.
         scratch: a folder for what only this job needs.
         memory_bytes: most address space of the worker; 0: no limit.
+        started_at: when the worker was started, in seconds since 1970: of a budget, its start counts too.
         nice: how far the worker stands back, so that answers and polls go first.
     """
 
@@ -56,6 +57,7 @@ class Assignment:
     nice: int = 10
     state: str | None = None
     kind: str = "recipe"
+    started_at: float = 0.0
 
     def to_line(self) -> bytes:
         """The assignment as one line."""

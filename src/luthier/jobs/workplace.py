@@ -13,7 +13,7 @@ from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import Artefacts, checked
 from luthier.jobs.file_names import named
 from luthier.jobs.recipes import file_ids, local_name, smaller_steps
-from luthier.jobs.records import Job, StoredFile
+from luthier.jobs.records import TRAININGS, Job, StoredFile
 
 MOST_HALVINGS = 4
 """How often a job for which memory was too small begins again with micro-batches of half the size."""
@@ -85,7 +85,9 @@ class Workplace:
 
     def shrink(self) -> bool:
         """After memory ran out: begin again with half of it; False where that was done `MOST_HALVINGS` times, or
-        cannot be."""
+        cannot be: what has parts chooses its own batches, and would lose those that are done."""
+        if self.job.kind not in TRAININGS:
+            return False
         path = self.path / "halvings.json"
         done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else 0
         found = smaller_steps(self.run, read_yaml) if done < MOST_HALVINGS else None

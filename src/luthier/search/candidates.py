@@ -8,6 +8,8 @@ from typing import Any
 
 from luthier.core.recipe import LANGUAGE_TASKS
 
+LEAST_SECONDS = 20.0
+"""Of a budget: below it not even starting and the first model would fit."""
 FEW_PER_LABEL = 64
 """Rows of a label up to which pairs are worth trying; above it there is enough to learn labels from."""
 MOST_ROWS_FOR_PAIRS = 4000

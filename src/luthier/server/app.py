@@ -23,6 +23,7 @@ from luthier.server.gate import Gate
 from luthier.server.limits import RateLimiter
 from luthier.server.luthier_api import (
     answers,
+    autos,
     catalogue,
     check,
     compare,
@@ -89,6 +90,7 @@ ROUTERS = (
     extend.router,
     searches.router,
     decisions.router,
+    autos.router,
     reports.router,
     check.router,
     predict.router,

@@ -12,6 +12,7 @@ _JOB = "/v1/fine_tuning/jobs/{job_id}"
 _RECIPE_JOB = "/luthier/v1/jobs/{job_id}"
 _SEARCH = "/luthier/v1/searches/{search_id}"
 _DECISION = "/luthier/v1/decisions/{decision_id}"
+_AUTO = "/luthier/v1/autos/{auto_id}"
 _UPLOAD = "/v1/uploads/{upload_id}"
 _ENDPOINT = "/luthier/v1/endpoints/{endpoint_id}"
 
@@ -27,6 +28,7 @@ _OF_SEARCH = (
 _OF_DECISION = (
     f"GET {_DECISION}", f"POST {_DECISION}/pause", f"POST {_DECISION}/resume", f"POST {_DECISION}/cancel",
 )  # fmt: skip
+_OF_AUTO = (f"GET {_AUTO}", f"POST {_AUTO}/pause", f"POST {_AUTO}/resume", f"POST {_AUTO}/cancel")
 _OF_REPORT = (f"GET {_RECIPE_JOB}/report.json", f"GET {_RECIPE_JOB}/report.html")
 _OF_UPLOAD = (f"POST {_UPLOAD}/parts", f"POST {_UPLOAD}/cancel")
 _OF_PART = (f"POST {_UPLOAD}/complete", *_OF_UPLOAD)
@@ -53,6 +55,8 @@ PARAMETERS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("GET /luthier/v1/searches", "search_id", _FIRST, _OF_SEARCH[:2]),
     ("POST /luthier/v1/decisions", "decision_id", _ID, _OF_DECISION),
     ("GET /luthier/v1/decisions", "decision_id", _FIRST, _OF_DECISION[:1]),
+    ("POST /luthier/v1/autos", "auto_id", _ID, _OF_AUTO),
+    ("GET /luthier/v1/autos", "auto_id", _FIRST, _OF_AUTO[:1]),
     (f"GET {_RECIPE_JOB}", "job_id", _ID, _OF_REPORT),
     ("GET /v1/models", "model", _FIRST, _OF_MODEL[:1]),
     (f"GET {_JOB}", "model", "$response.body#/fine_tuned_model", _OF_MODEL[:1]),

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from pydantic import BeforeValidator, Field
 
 from luthier.jobs.dataset_fixing import DUPLICATES, NEAR_DUPLICATES
+from luthier.jobs.errors import NotFound
 from luthier.jobs.page_records import DatasetVersion
 from luthier.jobs.records import Identity
 from luthier.server import data_children, store_call
@@ -107,7 +108,10 @@ class VersionRequest(Body):
 )  # fmt: skip
 async def create_version(dataset_id: DatasetId, body: VersionRequest, state: State, caller: Caller) -> Response:
     """Make the next version. Two at once make two, both of the version that they name."""
-    base = await store_call.run(state.store.datasets.version, caller.project_id, dataset_id, body.base)
+    try:
+        base = await store_call.run(state.store.datasets.version, caller.project_id, dataset_id, body.base)
+    except NotFound as error:  # in the words of the body: a version is its `base`
+        raise ApiError(404, str(error), param="base" if error.param == "version" else error.param) from None
     request = await _request(state, caller, base, body.fixes)
     await open_view(state, caller, base)  # makes it where it was lost
     made = await _mended(state, caller, base, request)

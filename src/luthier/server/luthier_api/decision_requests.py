@@ -87,9 +87,9 @@ def decision_draft(state: AppState, caller: Identity, body: DecisionRequest) -> 
             files += [usable_file(state, caller, file_id, f"data.{name}") for file_id in ids]
     task = body.task if body.task != "auto" else recognised(state, files[0], body.data.columns) or "auto"
     base = find(state, caller, body.model or default_model(task))
-    _check_base(base, task, "model")
+    check_base(base, task, "model", "A decision")
     if body.generator is not None:
-        _check_base(find(state, caller, body.generator), "chat", "generator")
+        check_base(find(state, caller, body.generator), "chat", "generator", "A decision")
     if body.assistant is not None:
         if body.assistant not in state.assistants:
             raise ApiError(404, f"There is no assistant '{body.assistant}' on this server.", param="assistant",
@@ -97,7 +97,7 @@ def decision_draft(state: AppState, caller: Identity, body: DecisionRequest) -> 
         if body.generator is not None:
             raise ApiError(400, "Give a generator or an assistant: one model is asked in words.", param="generator",
                            code="invalid_value")  # fmt: skip
-    overrides = _overrides(body.settings or {}, task)
+    overrides = training_settings(body.settings or {}, task)
     recipe = {
         "task": task, "model": body.model, "generator": body.generator, "data": data,
         "decide": {
@@ -113,9 +113,10 @@ def decision_draft(state: AppState, caller: Identity, body: DecisionRequest) -> 
     )  # fmt: skip
 
 
-def _check_base(model: Resolved, task: str, param: str) -> None:
+def check_base(model: Resolved, task: str, param: str, what: str) -> None:
+    """Refuse (400) a tuned model, and a base that does not learn the task; `what` begins from it."""
     if model.record is not None:
-        raise ApiError(400, f"A decision begins from a base: '{model.record.name}' is tuned already.", param=param,
+        raise ApiError(400, f"{what} begins from a base: '{model.record.name}' is tuned already.", param=param,
                        code="not_a_base")  # fmt: skip
     if task != "auto" and task not in model.base.tasks:
         learns = ", ".join(model.base.tasks)
@@ -123,8 +124,12 @@ def _check_base(model: Resolved, task: str, param: str) -> None:
                        code="invalid_value")  # fmt: skip
 
 
-def _overrides(settings: Mapping[str, Any], task: str) -> list[str]:
-    """Settings of the trainings as "key=value". Only what moves the weights may be set."""
+def training_settings(settings: Mapping[str, Any], task: str) -> list[str]:
+    """Settings of the trainings as "key=value". Only what moves the weights may be set.
+
+    Raises:
+        ApiError: 400 for any other key, and for a value that is out of its bounds.
+    """
     values: dict[str, Any] = {"data": "x", "task": task}
     for key, value in settings.items():
         if not key.startswith("train."):

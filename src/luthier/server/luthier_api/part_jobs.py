@@ -1,4 +1,4 @@
-"""What searches and decisions have in common: jobs of a kind of their own, whose parts are told while they run."""
+"""What searches, decisions and automatic runs have in common: jobs whose parts are told while they run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastapi import Request
 from fastapi.responses import Response
 
 from luthier.core.errors import StorageError
-from luthier.jobs.records import Identity, Job, JobKind
+from luthier.jobs.records import Identity, Job, JobKind, kind_words
 from luthier.server import store_call
 from luthier.server.errors import ApiError
 from luthier.server.headers import download_headers
@@ -25,8 +25,8 @@ Told = Callable[[AppState, Job], dict[str, Any]]
 
 
 class PartJob(Shape):
-    """A search or a decision. `done` of `total` parts (trials, arms) have been measured; its events are those of
-    GET /v1/fine_tuning/jobs/{id}/events."""
+    """A search, a decision or an automatic run. `done` of `total` parts (trials, arms, candidates so far) have been
+    measured; its events are those of GET /v1/fine_tuning/jobs/{id}/events."""
 
     id: str
     status: Status
@@ -83,7 +83,8 @@ def part_job_json(job: Job) -> dict[str, Any]:
 
 def find_part_job(state: AppState, caller: Identity, job_id: str, kind: JobKind) -> Job:
     """A job of the caller's project and of this kind; blocks. Raises 404."""
-    missing = ApiError(404, f"There is no {kind} '{shown(job_id)}'.", param=f"{kind}_id", code=f"{kind}_not_found")
+    words = f"There is no {kind_words(kind)} '{shown(job_id)}'."
+    missing = ApiError(404, words, param=f"{kind}_id", code=f"{kind}_not_found")
     try:
         job = find_job(state, caller, job_id)
     except ApiError:
@@ -106,7 +107,7 @@ async def changed(
 ) -> Response:
     """Cancel, pause or resume. Raises `Conflict` (409) where the status does not allow it."""
     await store_call.run(find_part_job, state, caller, job_id, kind)
-    job = await change_job(state, caller, job_id, becomes, f"The {kind} was {becomes or 'resumed'}")
+    job = await change_job(state, caller, job_id, becomes, f"The {kind_words(kind)} was {becomes or 'resumed'}")
     return json_response(await store_call.run(told, state, job))
 
 
@@ -137,6 +138,6 @@ def page_response(state: AppState, job: Job, name: str) -> Response:
     """The page as a download: it shows rows of the data, so it is never a page of this server. Raises 404; blocks."""
     path = kept_file(state, job, name)
     if path is None:
-        raise ApiError(404, f"The {job.kind} {job.id} has no page: it is {job.status}.", param=f"{job.kind}_id",
-                       code="no_page")  # fmt: skip
+        words = f"The {kind_words(job.kind)} {job.id} has no page: it is {job.status}."
+        raise ApiError(404, words, param=f"{job.kind}_id", code="no_page")
     return Response(path.read_bytes(), headers=download_headers(f"{job.id}.html"))

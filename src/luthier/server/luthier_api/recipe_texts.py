@@ -84,7 +84,7 @@ def as_python(values: Mapping[str, Any]) -> str:
 
 def as_command(values: Mapping[str, Any]) -> str:
     """A command line for this machine; with ``--server URL`` it is a job on a server."""
-    words = ["luthier", "train"]
+    words: list[str] = []
     data = dict(values["data"])
     sources = data.pop("train")
     options: list[tuple[str, Any]] = [(name, values[name]) for name in _OPTIONS]
@@ -103,7 +103,7 @@ def as_command(values: Mapping[str, Any]) -> str:
         words += [f"--{name}", str(value)]
     for key, value in _leaves(rest):
         words += ["--set", f"{key}={flow(value)}"]
-    return _lines(words)
+    return lines_of(["luthier", "train"], words)
 
 
 def as_curl(address: str, recipe: Mapping[str, Any], suffix: str | None, metadata: Mapping[str, str] | None) -> str:
@@ -113,9 +113,14 @@ def as_curl(address: str, recipe: Mapping[str, Any], suffix: str | None, metadat
         body["suffix"] = suffix
     if metadata:
         body["metadata"] = dict(metadata)
+    return curl(f"{address}/luthier/v1/jobs", body)
+
+
+def curl(address: str, body: Mapping[str, Any]) -> str:
+    """A POST to an address; the key is in the environment."""
     told = shlex.quote(json.dumps(body, indent=2, ensure_ascii=False))
     return (
-        f"curl {shlex.quote(address + '/luthier/v1/jobs')} \\\n"
+        f"curl {shlex.quote(address)} \\\n"
         '  -H "Authorization: Bearer $OPENAI_API_KEY" \\\n'
         f"  -H 'Content-Type: application/json' \\\n  -d {told}\n"
     )
@@ -133,10 +138,10 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
     return found
 
 
-def _lines(words: list[str]) -> str:
-    """Words as a shell takes them, an option with its value on a line."""
-    lines = [" ".join(words[:2])]
-    for place in range(2, len(words), 2):
+def lines_of(begin: list[str], words: list[str]) -> str:
+    """A command as a shell takes it: its `begin`, then of `words` an option with its value on each line."""
+    lines = [" ".join(begin)]
+    for place in range(0, len(words), 2):
         option, value = words[place : place + 2]
         between = "=" if value.startswith("-") else " "
         lines.append(f"  {option}{between}{shlex.quote(value)}")

@@ -19,7 +19,7 @@ from luthier.core.recipe_track import WandbSpec
 from luthier.jobs.errors import NotFound
 from luthier.jobs.ids import LENGTH
 from luthier.jobs.limits import Limits
-from luthier.jobs.records import TRAININGS, Identity, Job, NewEvent, StoredFile
+from luthier.jobs.records import TRAININGS, Identity, Job, NewEvent, StoredFile, kind_words
 from luthier.server.errors import ApiError
 from luthier.server.local_files import local_files
 from luthier.server.names import Resolved, find
@@ -34,7 +34,7 @@ SAME_SECONDS = 60
 LEARNED_FROM = ("fine-tune", "user_data")
 """Purposes of files that a recipe may learn from; OpenAI's own jobs take the first only."""
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_PREFIXES = {"search": "search-", "decision": "decision-"}
+_PREFIXES = {"search": "search-", "decision": "decision-", "auto": "auto-"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -243,7 +243,7 @@ def submit(state: AppState, caller: Identity, draft: Job, request: Any, idempote
 def _record(state: AppState, job: Job) -> Job:
     settings = state.settings
     limits = Limits(per_key=settings.max_queued_jobs_per_key, per_project=settings.max_queued_jobs)
-    what = "fine-tuning job" if job.kind in TRAININGS else job.kind
+    what = kind_words(job.kind)
     events = (
         NewEvent("created", f"Created {what}: {job.id}"),
         NewEvent("validating", f"Validating training file: {job.training_file}"),

@@ -1,19 +1,25 @@
 // A report of a finished run as parts of a page: the verdict, the numbers beside the baselines, and where it is wrong.
 
+import { path } from "./api.js";
+import { answers } from "./answer_rows.js";
 import { h } from "./dom.js";
 import { bars } from "./charts.js";
 import { bytes, count, duration, percent, several } from "./format.js";
 import { metricWords } from "./runs.js";
 import { table } from "./table.js";
-import { bar, facts, list, notice, tag } from "./ui.js";
+import { bar, facts, list, notice, tabs, tag } from "./ui.js";
 
 const LOOKS = { better: ["better", "good"], worse: ["worse", "wrong"] };
 const named = (name) => name.replaceAll("_", " ");
 const cell = (name, one) => (one && typeof one.value === "number" ? metricWords(name, one.value) : "–");
 const range = (name, one) => (one && typeof one.low === "number" ? `${metricWords(name, one.low).replace(/\u00a0%$/, "")} to ${metricWords(name, one.high)}` : "");
 
+/** The whole report of the job `id`, with every answer, and as a page to download. */
+export const whole = (id, report) => h("div", { class: "stack" }, verdict(report), h("div", { class: "card" }, h("div", { class: "card-head" }, h("h2", null, "Report"),
+  h("a", { href: path`/luthier/v1/jobs/${id}/report.html`, download: "" }, "Download as a page")), tabs("Parts of the report", [...sections(report), ["Every answer", answers(id)]])));
+
 /** What a person wants to know first. */
-export function verdict(report) {
+function verdict(report) {
   const primary = report.metrics?.[report.primary_metric];
   return h("div", { class: "card verdict" },
     h("div", { class: "figures" },
@@ -30,7 +36,7 @@ export function comparisonTag(one) {
 }
 
 /** Everything else, as tabs: [name, element]. */
-export function sections(report) {
+function sections(report) {
   const parts = [["Numbers", numbers(report)]];
   if (report.per_class && Object.keys(report.per_class).length) parts.push(["Labels", labels(report)]);
   const wrong = report.worst_errors ?? [];

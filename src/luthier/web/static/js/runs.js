@@ -2,7 +2,7 @@
 
 import { get, path, post } from "./api.js";
 import { h } from "./dom.js";
-import { duration, percent, number } from "./format.js";
+import { duration, percent, number, several } from "./format.js";
 import { progress, statusTag, when } from "./ui.js";
 
 export const TASKS = {
@@ -19,19 +19,30 @@ export const isActive = (job) => ["validating_files", "queued", "running"].inclu
 
 /** What people call a run: its own name, else its suffix, else its base model and the end of its id. */
 export const runName = (job) => job.metadata?.name || job.user_provided_suffix || `${job.base_model ?? job.model} ${job.id.slice(-6)}`;
-/** The page of a training, a search or a decision, by its id. */
-export const runAddress = (id) => (id.startsWith("search-") ? path`/searches/${id}` : id.startsWith("decision-") ? path`/decisions/${id}` : path`/runs/${id}`);
+const PARTS = { search: ["Search", "trial"], decision: ["Decision", "arm"], auto: ["Chosen for you", "candidate"] };
+/** The page of a training, a search, a decision or an automatic run, by its id. */
+export const runAddress = (id) => (id.startsWith("search-") ? path`/searches/${id}` : id.startsWith("decision-") ? path`/decisions/${id}` : id.startsWith("auto-") ? path`/autos/${id}` : path`/runs/${id}`);
+/** A search, a decision or an automatic run with the names that a training has for the same. */
+export const asRun = (job) => ({ ...job, base_model: job.model, user_provided_suffix: job.suffix, step: job.done, total_steps: job.total });
 export const runLink = (job) => h("a", { href: runAddress(job.id) }, runName(job));
 
 /** The share of a run that is done, or null while nobody knows. */
-export const share = (job) => (job.total_steps ? job.step / job.total_steps : null);
+export const share = (job) => (job.object === "auto" ? timeShare(job, secondsLeft(job)) : job.total_steps ? job.step / job.total_steps : null);
+
+/** The share of its budget that an automatic run has used, or null while nobody knows. */
+export const timeShare = (job, left) => (left === null || !job.budget_seconds ? null : Math.max(0, Math.min(1, 1 - left / job.budget_seconds)));
 
 /** Seconds until a running job is over, or null. */
 export const secondsLeft = (job) => (job.status === "running" && job.estimated_finish ? Math.max(0, job.estimated_finish - Date.now() / 1000) : null);
 
 /** Where a run stands, in a few words. */
 export function stand(job) {
-  if (job.status === "running" && job.total_steps) {
+  const part = PARTS[job.object];
+  if (job.status === "running" && part && job.step) {
+    const left = secondsLeft(job);
+    return `${job.object === "auto" ? several(job.step, part[1]) : `${job.step} of ${several(job.total_steps, part[1])}`}${left === null ? "" : `, at most ${duration(left)} left`}`;
+  }
+  if (job.status === "running" && job.total_steps && !part) {
     const left = secondsLeft(job);
     return `Step ${job.step} of ${job.total_steps}${left === null ? "" : `, about ${duration(left)} left`}`;
   }
@@ -39,7 +50,7 @@ export function stand(job) {
   if (job.status === "failed") return job.error?.message ?? "It failed.";
   if (job.status === "queued") return "Waits for its turn";
   if (job.status === "validating_files") return "The data are being checked";
-  if (job.status === "paused") return job.step ? `Paused at step ${job.step}` : "Paused";
+  if (job.status === "paused") return job.step && !part ? `Paused at step ${job.step}` : "Paused";
   return "";
 }
 
@@ -68,7 +79,7 @@ function primary(metrics) {
 
 /** Columns of a table of runs. */
 export const RUN_COLUMNS = [
-  { name: "Run", head: true, cell: (job) => [runLink(job), h("span", { class: "muted small block" }, `${taskWords(job.task)} · ${job.base_model}`)] },
+  { name: "Run", head: true, cell: (job) => [runLink(job), h("span", { class: "muted small block" }, [PARTS[job.object]?.[0], taskWords(job.task), job.base_model].filter(Boolean).join(" · "))] },
   { name: "Status", cell: (job) => statusTag(job.status) },
   { name: "Result", words: true, cell: (job) => h("span", { class: job.status === "failed" ? "clip" : "muted clip" }, mainMetric(job) || stand(job)) },
   { name: "Took", number: true, cell: (job) => (job.finished_at && job.started_at ? duration(job.finished_at - job.started_at) : "–") },

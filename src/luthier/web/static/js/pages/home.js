@@ -1,29 +1,44 @@
 // Home: nothing yet leads to a first model; else what runs, what is done, and the machine.
 
-import { get, maybe } from "../api.js";
+import { get, maybe, path } from "../api.js";
 import { byId, fill, h } from "../dom.js";
 import { bytes, several, short } from "../format.js";
-import { RUN_COLUMNS, isActive, listRuns, runLink, runProgress, stand, taskWords } from "../runs.js";
+import { RUN_COLUMNS, asRun, isActive, listRuns, runLink, runProgress, stand, taskWords } from "../runs.js";
 import { every } from "../stream.js";
 import { table } from "../table.js";
 import { bar, empty, facts, failed, list, show, statusTag, when } from "../ui.js";
 
 const SECONDS = 3;
+const PARTS_SECONDS = 15;
 const SHOWN = 4;
 let examplesShown = false;
 
 /** The first sentence of a text, or as much as fits. */
 const firstSentence = (text) => short(text.match(/^.{20,140}?[.?!](?=\s|$)/)?.[0] ?? text, 140);
 
+let parts = [];
+let partsAt = -Infinity;
+
+/** Searches, decisions and automatic runs; those that rest are asked for less often. */
+async function latestParts() {
+  if (parts.some(isActive) || Date.now() - partsAt > 1000 * PARTS_SECONDS) {
+    partsAt = Date.now();
+    const found = await Promise.all(["autos", "searches", "decisions"].map((kind) => get(path`/luthier/v1/${kind}?limit=10`)));
+    parts = found.flatMap((one) => one.data).map(asRun);
+  }
+  return parts;
+}
+
 async function refresh() {
   let page;
+  let jobs;
   try {
     page = await listRuns(null, 50);
+    jobs = [...page.data, ...await latestParts()].sort((one, other) => other.created_at - one.created_at);
   } catch (error) {
     if (!byId("recent").dataset.filled) fill(byId("recent"), failed(error, refresh));
     throw error;
   }
-  const jobs = page.data;
   byId("recent").dataset.filled = "yes";
   const active = jobs.filter((job) => isActive(job) || job.status === "paused");
   byId("running").hidden = active.length === 0;

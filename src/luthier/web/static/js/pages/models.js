@@ -104,6 +104,8 @@ async function catalogue() {
 }
 
 byId("deploy").addEventListener("click", () => deploy());
+const wanted = new URLSearchParams(location.search).get("deploy");
+if (wanted && can) deploy(wanted);
 show(byId("endpoints"), endpoints);
 show(byId("tuned"), tuned);
 show(byId("catalogue"), catalogue);

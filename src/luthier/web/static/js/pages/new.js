@@ -1,5 +1,5 @@
 // New run: a few choices become a recipe, which the server checks, forecasts and writes down while they are made.
-// The same choices can become a search over settings, or a decision whether to fine-tune at all.
+// The same choices can become an automatic run, a search over settings, or a decision whether to fine-tune at all.
 
 import { ApiError, get, maybe, path, post } from "../api.js";
 import { checked, fromExample, fromFile, listDatasets, versionsOf } from "../datasets.js";
@@ -16,9 +16,17 @@ const METHODS = [
 ];
 const KINDS = [
   ["run", "Train once", "One run with good settings, and its report."],
+  ["auto", "Choose for me", "Method and settings, within a time that you give."],
   ["search", "Search for settings", "Many short trials; the best is trained again."],
   ["decision", "Decide first", "Would a prompt or retrieval do? All are measured."],
 ];
+const BUDGETS = [
+  ["2m", "2 minutes", "A first look, a few candidates"],
+  ["10m", "10 minutes", "Enough for most data"],
+  ["30m", "30 minutes", "For the last points, or much data"],
+  ["", "Another time", "20 seconds to 24 hours"],
+];
+const WHERE = { auto: "autos", search: "searches", decision: "decisions" };
 const VARIED = [
   ["rate", "Learning rate", "a third to three times the usual", () => ["train", "learning_rate_multiplier", { search: { low: 0.3, high: 3, log: true } }], true],
   ["batch", "Rows in a step", "8, 16 or 32", () => ["train", "batch_size", { search: [8, 16, 32] }], true],
@@ -27,7 +35,7 @@ const VARIED = [
   ["rank", "LoRA rank", "4, 8, 16 or 32", () => ["method", "rank", { search: [4, 8, 16, 32] }], true],
 ];
 const SMALL = 200e6;
-const state = { dataset: null, version: null, task: null, model: "auto", method: "full", catalogue: [], tuned: [], sets: [], checked: null, picked: false, tab: 0, kind: "run", varied: new Set(VARIED.filter((one) => one[4]).map((one) => one[0])) };
+const state = { dataset: null, version: null, task: null, model: "auto", method: "full", catalogue: [], tuned: [], sets: [], checked: null, picked: false, tab: 0, autoTab: 0, budget: "10m", kind: "run", varied: new Set(VARIED.filter((one) => one[4]).map((one) => one[0])) };
 const text = (id) => byId(id).value.trim();
 const whole = (id) => (text(id) === "" ? undefined : /^\d+$/.test(text(id)) ? Number(text(id)) : text(id));
 const real = (id) => (text(id) === "" ? undefined : Number.isFinite(Number(text(id))) ? Number(text(id)) : text(id));
@@ -64,17 +72,33 @@ function decision() {
     budget_seconds: typeof minutes === "number" ? 60 * minutes : minutes, prices: { hour: real("hour") ?? 0.1 }, suffix: suffix(), metadata: metadata() };
 }
 
+/** The request of an automatic run. */
+function automatic() {
+  const version = state.version;
+  return { data: { train: version.file_id, ...(version.test_file_id ? { test: version.test_file_id } : {}) }, budget: state.budget || text("auto-budget"), ...(state.task ? { task: state.task } : {}), ...(state.model === "auto" ? {} : { model: state.model }), suffix: suffix(), metadata: metadata() };
+}
+
+function drawBudgets() {
+  fill(byId("budget"), BUDGETS.map(([value, title, words]) => choice("budget", value, title, words, state.budget === value, (picked) => {
+    state.budget = picked;
+    byId("budget-field").hidden = picked !== "";
+    if (picked === "") byId("auto-budget").focus();
+  }, value === "10m" ? tag("recommended", "good") : null)));
+}
+
 function drawKinds() {
   fill(byId("kind"), KINDS.map(([name, title, words]) => choice("kind", name, title, words, state.kind === name, (value) => {
     state.kind = value;
     drawKinds();
+    drawModels();
     byId("new").querySelector(`input[name=kind][value=${value}]`).focus();
   })));
   byId("search-fields").hidden = state.kind !== "search";
-  byId("method-card").hidden = state.kind === "decision";
+  byId("method-card").hidden = state.kind === "decision" || state.kind === "auto";
+  byId("auto-card").hidden = state.kind !== "auto";
   byId("decide-card").hidden = state.kind !== "decision";
-  byId("as-card").hidden = state.kind !== "run";
-  byId("start").textContent = { run: "Start training", search: "Start the search", decision: "Start the decision" }[state.kind];
+  byId("as-card").hidden = state.kind !== "run" && state.kind !== "auto";
+  byId("start").textContent = { run: "Start training", auto: "Find the best model", search: "Start the search", decision: "Start the decision" }[state.kind];
   fill(byId("varied"), VARIED.filter(([name]) => name !== "rank" || state.method === "lora").map(([name, title, words]) => h("label", { class: "choice" }, h("input", { type: "checkbox", checked: state.varied.has(name), onchange: (event) => {
     if (event.target.checked) state.varied.add(name);
     else state.varied.delete(name);
@@ -102,12 +126,13 @@ function drawTasks() {
 }
 
 function drawModels() {
+  if (state.kind !== "run" && state.tuned.some((one) => one.id === state.model)) state.model = "auto"; // the others begin from a base
   const fits = state.catalogue.filter((one) => !state.task || one.tasks.includes(state.task));
   const first = fits.find((one) => one.here);
-  const auto = choice("model", "auto", "Choose for me", first ? `Takes ${first.title ?? first.name}: it can learn this task and is here.` : "No model here can learn this task yet.", state.model === "auto", (value) => { state.model = value; drawMethods(); }, tag("recommended", "good"));
+  const auto = choice("model", "auto", "The usual one", first ? `Takes ${first.title ?? first.name}: it can learn this task and is here.` : "No model here can learn this task yet.", state.model === "auto", (value) => { state.model = value; drawMethods(); }, tag("recommended", "good"));
   const bases = fits.slice(0, 12).map((one) => choice("model", one.name, one.title, [one.parameters ? `${(one.parameters / 1e6).toFixed(0)} M weights` : "", one.context ? `reads ${count(one.context)} tokens` : "", one.licence ?? "", one.here ? "" : `not here yet${one.install ? `: ${one.install}` : ""}`].filter(Boolean).join(" · "), state.model === one.name, (value) => { state.model = value; drawMethods(); }, null, !one.here));
   const names = new Set(fits.map((one) => one.name));
-  const tuned = state.tuned.filter((one) => names.has(one.base)).slice(0, 4).map((one) => choice("model", one.id, `Go on from ${shortName(one.id)}`, "A model that you tuned before", state.model === one.id, (value) => { state.model = value; }));
+  const tuned = state.kind !== "run" ? [] : state.tuned.filter((one) => names.has(one.base)).slice(0, 4).map((one) => choice("model", one.id, `Go on from ${shortName(one.id)}`, "A model that you tuned before", state.model === one.id, (value) => { state.model = value; }));
   fill(byId("model"), auto, bases, tuned);
 }
 
@@ -218,8 +243,17 @@ const settle = debounced(async () => {
   controller?.abort();
   controller = new AbortController();
   const { signal } = controller;
-  const body = { recipe: recipe(), suffix: suffix(), metadata: metadata() };
+  const body = state.kind === "auto" ? automatic() : { recipe: recipe(), suffix: suffix(), metadata: metadata() };
   try {
+    if (state.kind === "auto") {
+      const found = await post("/luthier/v1/autos/texts", body, { signal });
+      fill(byId("problem"));
+      fill(byId("forecast"));
+      byId("start").disabled = false;
+      byId("chosen-card").hidden = true;
+      fill(byId("texts"), tabs("The run as", [["Python", code(found.python, "Python")], ["Command", code(found.command, "Command line")], ["curl", code(found.curl, "curl")]], { picked: state.autoTab, onPick: (number) => { state.autoTab = number; } }));
+      return;
+    }
     const found = await post("/luthier/v1/recipes", body, { signal });
     fill(byId("problem"));
     byId("start").disabled = false;
@@ -230,7 +264,7 @@ const settle = debounced(async () => {
     fill(byId("problem"), notice(error.message, "wrong"));
     byId("start").disabled = true;
   }
-  forecast(body, signal);
+  if (state.kind !== "auto") forecast(body, signal);
 }, 250);
 
 /** What was left open, with what it would become and why; what nobody knows yet is told by name. */
@@ -298,8 +332,9 @@ byId("new").addEventListener("submit", (event) => {
     const name = text("name") || state.dataset?.name || "";
     if (state.kind !== "run") {
       const named = { ...metadata(), ...(name ? { name } : {}) };
-      const made = state.kind === "search" ? await post("/luthier/v1/searches", { recipe: searchRecipe(), suffix: suffix(), metadata: named }) : await post("/luthier/v1/decisions", { ...decision(), metadata: named });
-      location.assign(`/${state.kind === "search" ? "searches" : "decisions"}/${encodeURIComponent(made.id)}`);
+      const body = { auto: automatic, search: () => ({ recipe: searchRecipe(), suffix: suffix() }), decision }[state.kind]();
+      const made = await post(`/luthier/v1/${WHERE[state.kind]}`, { ...body, metadata: named });
+      location.assign(`/${WHERE[state.kind]}/${encodeURIComponent(made.id)}`);
       return;
     }
     const job = await post("/luthier/v1/jobs", { recipe: recipe(), suffix: suffix() ?? (name.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 40) || undefined), metadata: { ...metadata(), ...(name ? { name } : {}) } });
@@ -322,6 +357,7 @@ async function begin() {
   const asked = new URLSearchParams(location.search);
   if (KINDS.some(([name]) => name === asked.get("kind"))) state.kind = asked.get("kind");
   drawKinds();
+  drawBudgets();
   drawTasks();
   fill(byId("data"), loading(3));
   try {

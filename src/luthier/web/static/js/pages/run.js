@@ -1,11 +1,10 @@
 // One run: what it does now, its curves, samples, events and checkpoints; what may be done with it; its report.
 
 import { get, maybe, path, post, role } from "../api.js";
-import { answers } from "../answer_rows.js";
 import { runCurves } from "../curves.js";
 import { byId, external, fill, h } from "../dom.js";
 import { count, duration, number, short } from "../format.js";
-import { sections, verdict } from "../report.js";
+import { whole } from "../report.js";
 import { act, isActive, isOver, runName, runProgress, secondsLeft, share, stand, taskWords } from "../runs.js";
 import { every, follow } from "../stream.js";
 import { table } from "../table.js";
@@ -146,8 +145,7 @@ async function report() {
   if (!found) return;
   const box = byId("report");
   box.hidden = false;
-  fill(box, h("div", { class: "stack" }, verdict(found), h("div", { class: "card" }, h("div", { class: "card-head" }, h("h2", null, "Report"),
-    h("a", { href: path`/luthier/v1/jobs/${id}/report.html`, download: "" }, "Download as a page")), tabs("Parts of the report", [...sections(found), ["Every answer", answers(id)]]))));
+  fill(box, whole(id, found));
 }
 
 function events() {

@@ -179,3 +179,18 @@ def test_without_a_first_result_the_reason_is_told(clocked: Clocked) -> None:
     with pytest.raises(DataError, match=r"training diverged") as failed:
         clocked.auto(budget=30.0)
     assert failed.value.code == "nothing_trained"
+
+
+def test_the_verdict_says_when_there_was_time_for_one_only() -> None:
+    from luthier.automatic.found import verdict
+
+    def told(count: int) -> str:
+        best = {"name": "linear head", "value": 0.729}
+        return verdict({
+            "best": best, "metric": "accuracy", "metric_title": "Accuracy", "trials": [best] * count,
+            "rows": {"validation": 70}, "final": None, "baseline": None, "higher_is_better": True,
+        })  # fmt: skip
+
+    assert told(1) == "Linear head is the only candidate that there was time for: accuracy 72.9 % on 70 validation rows."
+    assert told(2).startswith("Linear head won over 1 other: ")
+    assert told(3).startswith("Linear head won over 2 others: ")

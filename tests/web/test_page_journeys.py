@@ -61,6 +61,10 @@ def trained(visit: Visit, name: str) -> str:
     return str(page.url)
 
 
+CHARTS_FIT = """() => [...document.querySelectorAll("[data-drawn]")]
+    .every((plot) => plot.querySelector(".main-svg").clientWidth <= plot.clientWidth + 1)"""
+
+
 def test_from_a_file_to_a_served_and_compared_model(served: Live, tab: Visit, tmp_path: Path) -> None:
     page = tab.page
     tab.go("/data").settled()
@@ -219,6 +223,7 @@ def test_a_model_is_chosen_within_a_time_and_tried(served: Live, tab: Visit, tmp
     page.wait_for_selector("#best >> text=/The winner: /")
     page.wait_for_selector("#pareto table")
     page.wait_for_selector("[data-drawn]")
+    page.wait_for_function(CHARTS_FIT)  # also the one that had the whole width before it got a neighbour
     tab.shot("journey-auto")
     tab.go("/")
     page.wait_for_selector(f"#recent a[href='{address}']")

@@ -155,7 +155,9 @@ def verdict(report: Report) -> str:
     best, metric = report["best"], report["metric"]
     if best is None:
         return "Nothing was trained yet."
-    text = f"{best['name'][:1].upper()}{best['name'][1:]} won over {len(report['trials']) - 1} others"
+    others = len(report["trials"]) - 1
+    text = f"{best['name'][:1].upper()}{best['name'][1:]} "
+    text += f"won over {others} other{'s' * (others > 1)}" if others else "is the only candidate that there was time for"
     text += f": {report['metric_title'].lower()} {told(metric, best['value'])} on {report['rows']['validation']:,} "
     text += "validation rows."
     final = report["final"]

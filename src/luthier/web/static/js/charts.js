@@ -120,6 +120,12 @@ export function chart(title, series, options = {}) {
     seen = true;
     update();
   }, { rootMargin: "200px" }).observe(figure);
+  let width = 0; // Plotly follows the window only, and a card may get a neighbour
+  new ResizeObserver(async ([entry]) => {
+    const before = width;
+    width = Math.round(entry.contentRect.width);
+    if (drawn && width && before && width !== before) (await plotly()).Plots.resize(place);
+  }).observe(figure);
   for (const when of ["luthier:theme"]) document.addEventListener(when, () => drawn && update());
   for (const when of ["beforeprint", "afterprint"]) window.addEventListener(when, () => drawn && draw()); // in the colours of paper (theme.js), and back
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn && update());

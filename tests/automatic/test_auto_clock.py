@@ -191,6 +191,6 @@ def test_the_verdict_says_when_there_was_time_for_one_only() -> None:
             "rows": {"validation": 70}, "final": None, "baseline": None, "higher_is_better": True,
         })  # fmt: skip
 
-    assert told(1) == "Linear head is the only candidate that there was time for: accuracy 72.9 % on 70 validation rows."
+    assert told(1) == "Linear head is the only candidate that time allowed: accuracy 72.9 % on 70 validation rows."
     assert told(2).startswith("Linear head won over 1 other: ")
     assert told(3).startswith("Linear head won over 2 others: ")

@@ -157,7 +157,7 @@ def verdict(report: Report) -> str:
         return "Nothing was trained yet."
     others = len(report["trials"]) - 1
     text = f"{best['name'][:1].upper()}{best['name'][1:]} "
-    text += f"won over {others} other{'s' * (others > 1)}" if others else "is the only candidate that there was time for"
+    text += f"won over {others} other{'s' * (others > 1)}" if others else "is the only candidate that time allowed"
     text += f": {report['metric_title'].lower()} {told(metric, best['value'])} on {report['rows']['validation']:,} "
     text += "validation rows."
     final = report["final"]

@@ -87,6 +87,10 @@ export function chart(title, series, options = {}) {
     pending = null;
     if (!seen || !figure.isConnected) return;
     try {
+      if (!drawn && series().every((one) => Array.isArray(one.y) && !one.y.some((y) => y !== null && y !== undefined))) {
+        fill(place, h("p", { class: "muted small" }, "Nothing to show yet."));
+        return;
+      }
       const Plotly = await plotly();
       if (!cleared) place.replaceChildren(); // once: what comes while Plotly draws the first time must not wipe it away
       cleared = true;

@@ -28,7 +28,7 @@ def headline(report: Report) -> str:
             f"seeds. The trial that looked best, {luck['picked_trial']} with {told(metric, luck['picked'])}, was lucky"
         )
         return text + "."
-    again = f"{_mean(metric, luck['best'])} over {luck['best']['count']} other seeds"
+    again = f"{_mean(metric, luck['best'])} over {luck['best']['count']} other seed{'s' * (luck['best']['count'] != 1)}"
     text = f"{text}, {again}."
     if luck["verdict"] == "clear":
         return f"{text} It is better than the runner-up, trial {luck['runner_up_trial']}, with the same seeds."

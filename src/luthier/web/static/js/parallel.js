@@ -9,6 +9,18 @@ const TOP = 46;
 const BOTTOM = 26;
 const SIDE = 60;
 const MOST = 1000;
+const LEAST = 0.08; // of an axis, between two marks
+
+/** The marks from below, without those that would stand on another: the ends stay. */
+function apart(marks) {
+  const kept = [];
+  for (const [i, mark] of marks.entries()) {
+    const isLast = i === marks.length - 1;
+    while (isLast && kept.length > 1 && mark[1] - kept.at(-1)[1] < LEAST) kept.pop();
+    if (isLast || !kept.length || mark[1] - kept.at(-1)[1] >= LEAST) kept.push(mark);
+  }
+  return kept;
+}
 
 /** The place of a value on an axis, from 0 (below) to 1. */
 function scaleOf(axis, values) {
@@ -23,7 +35,7 @@ function scaleOf(axis, values) {
   const at = (value) => (high > low ? ((axis.log ? Math.log10(value) : value) - low) / (high - low) : 0.5);
   const back = (share) => (axis.log ? 10 ** (low + share * (high - low)) : low + share * (high - low));
   const distinct = [...new Set(values)].sort((a, b) => a - b);
-  return { at, marks: distinct.length <= 6 ? distinct.map((value) => [number(value, 3), at(value)]) : [0, 0.5, 1].map((share) => [number(back(share), 3), share]) };
+  return { at, marks: distinct.length <= 6 ? apart(distinct.map((value) => [number(value, 3), at(value)])) : [0, 0.5, 1].map((share) => [number(back(share), 3), share]) };
 }
 
 /**

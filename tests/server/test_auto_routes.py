@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from asking import Asking
+from part_asking import Asking
 from wire import Wire, class_rows
 
 ACCURACY = {"value": 0.9, "low": 0.8, "high": 0.95}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import SEARCHED, Asking
+from part_asking import SEARCHED, Asking
 from wire import Wire
 
 from luthier.core.recipe import Recipe

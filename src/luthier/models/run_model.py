@@ -38,10 +38,17 @@ def model_folder(path: str | Path) -> Path:
     raise ModelError(
         "there is no trained model here.",
         where=str(path),
-        remedy="Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder; one that "
-        "was interrupted may have none yet: go on with its verb and --resume.",
+        remedy=_remedy(path),
         code="run_model_not_found",
     )
+
+
+def _remedy(path: Path) -> str:
+    """How to get a model: from what was begun in this folder, or elsewhere."""
+    for verb, begun in (("auto", "request.json"), ("search", "search.yaml"), ("train", "recipe.yaml")):
+        if (path / begun).is_file():
+            return f"It has not come to a model yet: go on with luthier {verb} --resume {path}"
+    return "Give the folder that `luthier train`, `search` or `auto` printed last, or a model/ folder."
 
 
 def load_run_model(folder: Path, *, precision: str = "fp32") -> tuple[TaskModel, Tokenizer, dict[str, Any]]:

@@ -45,7 +45,7 @@ function draw(found) {
     { name: job.metric ? job.metric.replaceAll("_", " ") : "Quality", number: true, cell: (arm) => (value(arm) && value(arm).value !== null ? [h("strong", null, metricWords(job.metric, value(arm).value)), value(arm).low !== null ? h("span", { class: "muted small block" }, `${metricWords(job.metric, value(arm).low)} to ${metricWords(job.metric, value(arm).high)}`) : null] : "–") },
     { name: "1,000 requests", number: true, cell: (arm) => dollars(arm.cost?.per_1000) },
     { name: "To build", number: true, cell: (arm) => [duration(arm.cost?.build_seconds), typeof arm.cost?.build === "number" ? h("span", { class: "muted small block" }, dollars(arm.cost.build)) : null] },
-    { name: "Answers in", number: true, cell: (arm) => (typeof arm.latency_ms === "number" ? `${number(arm.latency_ms, 0)} ms` : "–") },
+    { name: "Answers in", number: true, cell: (arm) => (typeof arm.latency_ms !== "number" ? "–" : arm.latency_ms < 0.1 ? "under 0.1 ms" : `${number(arm.latency_ms, 0)} ms`) },
     { name: "Rows", number: true, cell: (arm) => count(arm.rows) },
   ], arms) : h("p", { class: "muted" }, "The first arm is being built."));
   fill(byId("notes"), (job.notes ?? []).map((one) => notice(one)));

@@ -391,8 +391,9 @@ def workflow(schema, known, upload):
     return Workflow
 
 
-def check_workflow(wire, schema, known, requests):
-    """At least so many requests along links, in runs of ten steps; each run is seeded."""
+def check_workflow(wire, schema, known, requests, wanted=()):
+    """At least so many requests along links, in runs of ten steps; each run is seeded. It goes on until every answer of
+    `wanted` has come, up to `MOST_TIMES` as many requests: which links are drawn also depends on ids, which are new."""
     client = wire.client()
 
     def upload():
@@ -406,7 +407,9 @@ def check_workflow(wire, schema, known, requests):
         )  # fmt: skip
         with contextlib.suppress(FlakyStrategyDefinition):  # what exists differs from run to run
             seed(number)(machine).run(settings=seen)
-        if machine.failed or machine.asked.total() >= requests:
+        total = machine.asked.total()
+        is_seen = all(machine.asked[one] for one in wanted) or total >= MOST_TIMES * requests
+        if machine.failed or (total >= requests and is_seen):
             break
     print(f"{machine.asked.total()} requests along links, {number + 1} seeds", file=sys.stderr)
     assert not machine.failed, "\n\n".join(f"{route}\n{text}" for route, text in machine.failed.items())
@@ -419,11 +422,13 @@ FOLLOWED = (
     "POST /v1/uploads/{upload_id}/parts 200", "POST /v1/uploads/{upload_id}/cancel 200",
     "DELETE /luthier/v1/keys/{key_id} 200", "GET /luthier/v1/endpoints/{endpoint_id} 200",
 )  # fmt: skip
-"""What a run along the links is sure to see; 404 is a file that was deleted before."""
+"""What a run along the links has to see; 404 is a file that was deleted before."""
+MOST_TIMES = 6
+"""Walks of 2,400 to 3,000 requests missed the rarest of them in 3 of 12: six in a row do so once in some thousands."""
 
 
 def test_what_an_answer_links_to_is_there_until_it_is_deleted(wire, schema, known):
-    asked = check_workflow(wire, schema, known, 3000)
+    asked = check_workflow(wire, schema, known, 2400, FOLLOWED)
     assert [one for one in FOLLOWED if not asked[one]] == []
 
 

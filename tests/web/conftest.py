@@ -56,3 +56,9 @@ def open_page(chromium: Any) -> Iterator[Open]:
 def visit(site: Site, open_page: Open) -> Visit:
     """A tab on `site`, logged in."""
     return open_page(site.base_url, site.secret)
+
+
+@pytest.fixture
+def tab(served: Any, open_page: Open) -> Visit:
+    """A tab on the real server `served` of this file (`live.Live`), logged in."""
+    return open_page(served.base_url, served.key)

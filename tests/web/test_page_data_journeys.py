@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browsing import Visit
@@ -59,13 +58,6 @@ def served(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[L
     server = Live(tmp_path_factory.mktemp("data") / "home", "--data-folder", str(folder)).start()
     yield server
     server.stop()
-
-
-@pytest.fixture
-def tab(served: Live, open_page: Any) -> Visit:
-    """A tab on the real server, logged in."""
-    visit: Visit = open_page(served.base_url, served.key)
-    return visit
 
 
 def version(tab: Visit, number: int, rows: int) -> None:

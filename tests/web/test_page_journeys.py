@@ -42,13 +42,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     server.stop()
 
 
-@pytest.fixture
-def tab(served: Live, open_page: Any) -> Visit:
-    """A tab on the real server, logged in."""
-    visit: Visit = open_page(served.base_url, served.key)
-    return visit
-
-
 def trained(visit: Visit, name: str) -> str:
     """Press start on a run that is set up, and wait for its report; gives its address."""
     page = visit.page

@@ -64,13 +64,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     server.stop()
 
 
-@pytest.fixture
-def tab(served: Live, open_page: Any) -> Visit:
-    """A tab on the real server, logged in."""
-    visit: Visit = open_page(served.base_url, served.key)
-    return visit
-
-
 def set_up(tab: Visit, file: Path, model: str, epochs: int, name: str) -> None:
     """A new run on a file's data set."""
     page = tab.page

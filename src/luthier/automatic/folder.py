@@ -94,6 +94,10 @@ class AutoFolder:
         """How long was worked here."""
         return KeptTime(self.path / "time.json")
 
+    def spent(self) -> float:
+        """Seconds of the budget that are used up, as far as anything here tells: a kill leaves the two apart."""
+        return max([self.time().seconds(), *(float(line.get("elapsed", 0.0)) for line in self.journal())])
+
     def journal(self) -> Iterator[dict[str, Any]]:
         """Everything that was noted."""
         yield from read_jsonl(self.path / "journal.jsonl")

@@ -79,8 +79,7 @@ def _workbench(recipe: Recipe, listener: Listener) -> Workbench:
 
 
 def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float) -> Automatic:
-    noted = max((line.get("elapsed", 0.0) for line in folder.journal()), default=0.0)
-    clockwork = Clockwork(request.budget, max(noted, folder.time().seconds()) + spent)
+    clockwork = Clockwork(request.budget, folder.spent() + spent)
     session: Session | None = None
     try:
         with folder.time().running(clockwork):

@@ -102,15 +102,13 @@ class AutoListener:
 
     def tell_again(self, folder: AutoFolder) -> None:
         """What a worker that died may not have told of."""
-        lines = list(folder.journal())
-        elapsed = max([folder.time().seconds(), *(line.get("elapsed", 0.0) for line in lines)])
-        budget = float(folder.request()["budget"])
-        for entry in read_entries(lines):
+        left = max(0.0, float(folder.request()["budget"]) - folder.spent())
+        for entry in read_entries(list(folder.journal())):
             change = f"{entry.state}:{entry.last.epoch if entry.last else 0}"
             is_waiting = entry.state == "paused"
             self._part(
                 _row(entry), f"{change}:{self._fence}" if is_waiting else change,
-                f"{entry.candidate.name}: {'waits' if is_waiting else entry.state}", max(0.0, budget - elapsed),
+                f"{entry.candidate.name}: {'waits' if is_waiting else entry.state}", left,
                 again=True,
             )  # fmt: skip
 

@@ -12,6 +12,7 @@ from luthier.automatic.entry import Entry
 from luthier.automatic.session import Session
 from luthier.core import clock
 from luthier.core.predictor import Predictor
+from luthier.core.words import plural
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import strict, told
 from luthier.search.pareto import pareto_front
@@ -157,7 +158,7 @@ def verdict(report: Report) -> str:
         return "Nothing was trained yet."
     others = len(report["trials"]) - 1
     text = f"{best['name'][:1].upper()}{best['name'][1:]} "
-    text += f"won over {others} other{'s' * (others > 1)}" if others else "is the only candidate that time allowed"
+    text += f"won over {plural(others, 'other')}" if others else "is the only candidate that time allowed"
     text += f": {report['metric_title'].lower()} {told(metric, best['value'])} on {report['rows']['validation']:,} "
     text += "validation rows."
     final = report["final"]

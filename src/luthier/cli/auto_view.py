@@ -11,6 +11,7 @@ from luthier.cli import output
 from luthier.cli.live_table import LiveTable, live_progress, told
 from luthier.cli.progress import duration
 from luthier.core.events import Event, Listener
+from luthier.core.words import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,8 +37,7 @@ class AutoTable(LiveTable):
         from rich.table import Table
 
         state = self._state
-        count = len(self._rows)
-        parts = [f"{count} candidate{'s' if count != 1 else ''}"]
+        parts = [plural(len(self._rows), "candidate")]
         parts += [f"{duration(self.elapsed)} of {duration(state['budget'])}"]
         table = Table(title="  ".join([*parts, *([self._step] if self._step else [])]), title_justify="left", box=None,
                       pad_edge=False)  # fmt: skip

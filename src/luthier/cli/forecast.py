@@ -9,6 +9,7 @@ from luthier.cli import output
 from luthier.cli.parser import add_columns, add_common
 from luthier.cli.recipes import recipe_of
 from luthier.core.errors import UsageError
+from luthier.core.words import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -83,7 +84,7 @@ def show(found: Forecast) -> None:
     work, console = found.workload, output.stdout_console()
     console.print(
         f"{work.task} on {found.model}, {work.method}: {work.train.rows:,} rows, {work.train.tokens:,} tokens, "
-        f"{_count(work.epochs, 'epoch')} of {_count(work.steps_per_epoch, 'step')}."
+        f"{plural(work.epochs, 'epoch')} of {plural(work.steps_per_epoch, 'step')}."
     )
     console.print(_main(found))
     longest = sorted(found.stages.items(), key=lambda item: -item[1])[:4]
@@ -105,10 +106,6 @@ _STAGES = {
     "forgetting": "measuring what was forgotten", "samples": "sample answers", "finish": "writing the model",
     "scratch": "the baseline from scratch",
 }  # fmt: skip
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _main(found: Forecast) -> Table:
@@ -163,7 +160,7 @@ def _accuracy(args: argparse.Namespace) -> int:
         console.print("No run has ended yet since forecasts are kept, so nothing is known of their accuracy.")
         return 0
     console.print(_record(report))
-    console.print(f"{_count(report['runs'], 'run')} in {ledger.ledger_file()}", soft_wrap=True)
+    console.print(f"{plural(report['runs'], 'run')} in {ledger.ledger_file()}", soft_wrap=True)
     return 0
 
 

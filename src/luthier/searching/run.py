@@ -13,6 +13,7 @@ from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
 from luthier.core.recipe_io import read_yaml
 from luthier.core.rundir import RunDir
+from luthier.core.words import plural
 from luthier.search.journal import Journal
 from luthier.search.luck import judge_luck
 from luthier.search.study import Study
@@ -201,7 +202,7 @@ class _Session:
         bench = bench or self.make_bench(self.space.first(), self.watch.of_a_trial)
         pair = [best] if other is None else [best, other]
         who = "The best" if other is None else "The best and the runner-up"
-        seeds = f"{self.settings.repeat} other seed{'s' if self.settings.repeat != 1 else ''}"
+        seeds = plural(self.settings.repeat, "other seed")
         self.listener(Event("message", f"{who} again, with {seeds}: was it luck?"))
         again = train_again(
             bench, self.space, self.folder, pair, self.settings.repeat, self.clockwork, self.listener

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from luthier.core.words import plural
 from luthier.evaluate.report import told
 from luthier.search.luck import Luck, Mean
 
@@ -28,7 +29,7 @@ def headline(report: Report) -> str:
             f"seeds. The trial that looked best, {luck['picked_trial']} with {told(metric, luck['picked'])}, was lucky"
         )
         return text + "."
-    again = f"{_mean(metric, luck['best'])} over {luck['best']['count']} other seed{'s' * (luck['best']['count'] != 1)}"
+    again = f"{_mean(metric, luck['best'])} over {plural(luck['best']['count'], 'other seed')}"
     text = f"{text}, {again}."
     if luck["verdict"] == "clear":
         return f"{text} It is better than the runner-up, trial {luck['runner_up_trial']}, with the same seeds."

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from luthier.core.conversation import Completion, Conversation
-from luthier.data.checks.base import TRAIN, Context, plural
+from luthier.core.words import plural
+from luthier.data.checks.base import TRAIN, Context
 from luthier.data.duplicates import normalise
 from luthier.data.language_text import answer_text, texts_of
 from luthier.data.samples import Finding, Sample

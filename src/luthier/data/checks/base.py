@@ -215,8 +215,3 @@ class LabelFacts:
 def short(text: str, length: int = 60) -> str:
     """A label or a piece of text, quoted, in one line."""
     return repr(text if len(text) <= length else text[: length - 1] + "…")
-
-
-def plural(count: int, noun: str, many: str = "") -> str:
-    """``1 row``, ``2,000 rows``."""
-    return f"{count:,} {noun if count == 1 else many or noun + 's'}"

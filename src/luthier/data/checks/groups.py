@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from luthier.data.checks.base import plural, short
+from luthier.core.words import plural
+from luthier.data.checks.base import short
 from luthier.data.checks.labels import names_of
 from luthier.data.dataset import Dataset
 from luthier.data.groups import NO_GROUP, GroupReader, known_columns

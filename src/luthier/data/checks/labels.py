@@ -7,7 +7,8 @@ from typing import Any
 
 from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import nearest
-from luthier.data.checks.base import TRAIN, Context, LabelFacts, plural, short
+from luthier.core.words import plural
+from luthier.data.checks.base import TRAIN, Context, LabelFacts, short
 from luthier.data.samples import Finding, Sample, Span
 
 SINGLE, FEW = 2, 8

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from luthier.data.checks.base import Context, plural
+from luthier.core.words import plural
+from luthier.data.checks.base import Context
 from luthier.data.checks.lengths import BATCH, PLACES, describe
 from luthier.data.samples import Finding, Sample
 from luthier.data.templates.renderer import Renderer

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.core.text import TextEncoder
-from luthier.data.checks.base import Context, plural
+from luthier.core.words import plural
+from luthier.data.checks.base import Context
 from luthier.data.samples import Finding, Sample, Span
 
 OUTLIER = 6.0

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from luthier.data.checks.base import Context, plural, short
+from luthier.core.words import plural
+from luthier.data.checks.base import Context, short
 from luthier.data.samples import Finding, Sample
 
 LONGEST = 64

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from luthier.data.checks.base import plural
+from luthier.core.words import plural
 from luthier.data.checks.conversation_preview import Stretch, preview_text
 from luthier.data.checks.language import NAMES
 from luthier.data.checks.report import CheckReport, CodeSummary

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from luthier.core.conversation import Conversation
-from luthier.data.checks.base import TRAIN, Context, plural
+from luthier.core.words import plural
+from luthier.data.checks.base import TRAIN, Context
 from luthier.data.language_text import INSTRUCTING
 from luthier.data.samples import Finding, Sample
 

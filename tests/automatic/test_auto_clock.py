@@ -68,7 +68,7 @@ def test_short_time_goes_to_the_usual_recipe(clocked: Clocked) -> None:
 
 
 def test_where_few_epochs_fit_the_rate_is_twice_the_usual(clocked: Clocked) -> None:
-    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 3.0
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 7.0
     heard: list[str] = []
     found = clocked.auto(lambda event: heard.append(event.message), budget=60.0)
     assert [name for one in found.trials if not (name := one["name"]).startswith("linear head")] == ["full, rate x 2"]

@@ -19,8 +19,8 @@ USUAL = "full"
 """The name of the candidate that `luthier train` would train."""
 HURRIED = "full, rate x 2"
 """The name of what labels better than `USUAL` after few epochs (docs/log.md)."""
-HURRY = 0.5
-"""Of the epochs that are wanted: with fewer than this share of them the usual rate does not get far enough."""
+HURRY = 0.25
+"""Of the epochs that are wanted: with a smaller share of them the usual rate does not get far enough."""
 
 
 @dataclass(frozen=True)

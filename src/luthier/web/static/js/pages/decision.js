@@ -23,11 +23,11 @@ const value = (arm) => arm.metrics?.[job.metric];
 /** The arms whose name stands at its point: of points close together, the recommended one's, else the best one's. */
 function named(points) {
   const span = (key) => Math.max(...points.map((one) => one[key])) - Math.min(...points.map((one) => one[key])) || 1;
-  const [wide, high] = [span("cost"), span("value")];
+  const [wide, high] = [span("cost") * (matchMedia("(max-width: 42em)").matches ? 1.1 : 0.33), span("value") / 8];
   const taken = (one) => one.arm === job.verdict_details?.arm;
   const kept = [];
   for (const one of [...points].sort((a, b) => taken(b) - taken(a) || b.value - a.value)) {
-    if (!kept.some((other) => Math.abs(other.cost - one.cost) < wide / 3 && Math.abs(other.value - one.value) < high / 8)) kept.push(one);
+    if (!kept.some((other) => Math.abs(other.cost - one.cost) < wide && Math.abs(other.value - one.value) < high)) kept.push(one);
   }
   return new Set(kept);
 }
@@ -38,7 +38,7 @@ function picture() {
   const middle = (Math.max(...placed.map((one) => one.cost)) + Math.min(...placed.map((one) => one.cost))) / 2;
   return FAMILIES.map((family, i) => {
     const points = placed.filter((one) => one.family === family);
-    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value), 
+    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value),
       text: points.map((one) => (shown.has(one) ? one.arm : "")), hovertext: points.map((one) => one.arm), textposition: points.map((one) => (one.cost > middle ? "middle left" : "middle right")),
       error_y: { type: "data", symmetric: false, array: points.map((one) => (one.high ?? one.value) - one.value), arrayminus: points.map((one) => one.value - (one.low ?? one.value)), thickness: 1 } };
   }).filter((one) => one.x.length);

@@ -14,7 +14,7 @@ from luthier.jobs.ids import new_id
 DATA = {"task": "classify", "data": {"train": "file-x"}}
 OVERLAPS = """() => {
   const boxes = [...document.querySelectorAll('.plot .textpoint text, .plot .scatterlayer text')]
-    .filter((one) => one.textContent).map((one) => [one.textContent, one.getBoundingClientRect()]);
+    .filter((one) => one.textContent).map((one) => [one.textContent.trim(), one.getBoundingClientRect()]);
   const hit = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
   return {names: boxes.map(([name]) => name), pairs: boxes.flatMap(([name, a], i) =>
     boxes.slice(i + 1).filter(([, b]) => hit(a, b)).map(([other]) => `${name} on ${other}`))};

@@ -39,7 +39,7 @@ function picture() {
   return FAMILIES.map((family, i) => {
     const points = placed.filter((one) => one.family === family);
     return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value),
-      text: points.map((one) => (shown.has(one) ? one.arm : "")), hovertext: points.map((one) => one.arm), textposition: points.map((one) => (one.cost > middle ? "middle left" : "middle right")),
+      text: points.map((one) => (!shown.has(one) ? "" : one.cost > middle ? `${one.arm}\u2002` : `\u2002${one.arm}`)), hovertext: points.map((one) => one.arm), textposition: points.map((one) => (one.cost > middle ? "middle left" : "middle right")),
       error_y: { type: "data", symmetric: false, array: points.map((one) => (one.high ?? one.value) - one.value), arrayminus: points.map((one) => one.value - (one.low ?? one.value)), thickness: 1 } };
   }).filter((one) => one.x.length);
 }

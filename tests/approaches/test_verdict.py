@@ -10,6 +10,7 @@ from luthier.approaches.answers import AnswerForm
 from luthier.approaches.arm import Arm, Following, Prices
 from luthier.approaches.scored import Scorer, answerable
 from luthier.approaches.verdict import money, verdict
+from luthier.approaches.wording import PAGE, TERMINAL
 from luthier.core.conversation import Completion
 from luthier.core.predictor import Prediction
 from luthier.data.samples import Sample
@@ -143,3 +144,17 @@ def test_nothing_is_recommended_where_nothing_is_right():
     found = verdict([useless, arm("tuned", "fine-tuning", 0.0)], SCORER, Prices(), rows=200)
     assert found.arm is None
     assert "no arm gave one right answer" in found.text
+
+
+def test_a_page_is_told_of_more_time_and_a_terminal_of_its_option():
+    late = Arm("LoRA", "fine-tuning", state="not run", why="the budget was used up")
+    arms = [arm("words", "baseline", 0.5), late]
+    told = [verdict(arms, SCORER, Prices(), rows=COUNT, wording=wording).flips for wording in (TERMINAL, PAGE)]
+    assert told[0][0] == "perhaps, with a larger --budget: LoRA had no turn"
+    assert told[1][0] == "perhaps, with more time: LoRA had no turn"
+    assert "`luthier curve` tells" in told[0][-1]
+    assert not any("--" in flip or "luthier" in flip for flip in told[1])
+    wrong = arm("words", "baseline", 0.0)
+    wrong.predictions = [Prediction(label="never")] * COUNT
+    for wording, said in ((TERMINAL, "a larger model (--model, --endpoint)."), (PAGE, "or a larger model.")):
+        assert said in verdict([wrong], SCORER, Prices(), rows=COUNT, wording=wording).text

@@ -72,6 +72,7 @@ def test_a_decision_goes_on_with_the_arms_that_it_has(toy_base: Path, tmp_path: 
     assert (again["arm"], again["metrics"]) == (result["arm"], result["metrics"])
     answers = [json.loads(line) for line in (Path(result["folder"]) / "answers.jsonl").read_text().splitlines()]
     assert len(answers) == decided["rows"]["held_out"]
+    assert result["warnings"][0] == f"{len(answers)} of the rows were held out to judge on.", "no option of a command"
     for name in ARMS:
         right = sum(row["answers"][name]["wrong"] == 0 for row in answers) / len(answers)
         told = next(arm for arm in decided["arms"] if arm["name"] == name)

@@ -23,6 +23,7 @@ from luthier.core.events import Event
 from luthier.core.generation import Sampling
 from luthier.jobs import pipeline
 from luthier.jobs.artefacts import sha256_of
+from luthier.jobs.wording import without_terminal
 from luthier.jobs.worker import _described
 from luthier.jobs.worker_wire import Assignment, to_line
 
@@ -317,3 +318,18 @@ def test_real_workers_killed_at_random_end_with_the_same_weights(workshop, times
         assert steps_of(workshop.events(job)) == steps, told
         workshop.until_gone(workshop.home / "work" / job.id)
         assert workshop.leftovers() == [], told
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("Lower train.learning_rate, and look for extreme values in the data (luthier check).",
+         "Lower train.learning_rate, and look for extreme values in the data."),
+        ("Give more time (--budget), or mend what the trials failed of.",
+         "Give more time, or mend what the trials failed of."),
+        ("exit code 3 Mend that, then go on with: luthier search --resume /a home/of/jobs",
+         "exit code 3 Mend that, then begin again."),
+    ],
+)  # fmt: skip
+def test_a_job_tells_remedies_without_commands(said: str, told: str) -> None:
+    assert without_terminal(said) == told

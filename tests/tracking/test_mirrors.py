@@ -240,10 +240,10 @@ def test_wandb_is_asked_through_its_own_package(run: RunDir, monkeypatch):
         def __init__(self, name, type):
             made["name"] = name
 
-        def add_dir(self, path, name):
+        def add_dir(self, path, name, policy):
             made["files"].append(name)
 
-        def add_file(self, path, name):
+        def add_file(self, path, name, policy):
             made["files"].append(name)
 
     def init(**given):

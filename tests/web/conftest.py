@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 from browsing import CHROMIUM, WIDE, Visit
 from site_in_thread import Site
+
+for _room in ("service", "models", "train"):  # live, tiny_causal and toy, for the files of journeys as well
+    sys.path.append(str(Path(__file__).resolve().parents[1] / _room))
 
 Open = Callable[..., Visit]
 
@@ -32,6 +36,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     running = Site(tmp_path_factory.mktemp("site")).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def toy_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a server that is not started yet, with a tiny base that reads: toy."""
+    from toy import save_toy_base
+
+    home = tmp_path_factory.mktemp("journeys") / "home"
+    (home / "models").mkdir(parents=True)
+    home.chmod(0o700)
+    save_toy_base(home / "models" / "toy")
+    return home
 
 
 @pytest.fixture

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browsing import Visit
-
-sys.path.append(str(Path(__file__).resolve().parents[1] / "service"))
 from live import Live
 
 WORDS = {"praise": "good great fine love happy", "complaint": "bad poor broken angry late"}

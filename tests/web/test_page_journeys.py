@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browsing import Visit
-
-for _room in ("service", "models", "train"):
-    sys.path.append(str(Path(__file__).resolve().parents[1] / _room))
-from live import Live  # noqa: E402
+from live import Live
 
 WORDS = {"praise": "good great fine love happy", "complaint": "bad poor broken angry late"}
 
@@ -29,15 +25,9 @@ def csv_file(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+def served(toy_home: Path) -> Iterator[Live]:
     """A server with a tiny base model called toy."""
-    from toy import save_toy_base
-
-    home = tmp_path_factory.mktemp("journey") / "home"
-    (home / "models").mkdir(parents=True)
-    home.chmod(0o700)
-    save_toy_base(home / "models" / "toy")
-    server = Live(home).start()
+    server = Live(toy_home).start()
     yield server
     server.stop()
 

@@ -118,6 +118,15 @@ def test_a_dialog_takes_the_focus_and_gives_it_back(site: Site, visit: Visit) ->
     visit.clean()
 
 
+def test_a_list_that_is_drawn_again_keeps_the_focus(site: Site, runs: list[str], visit: Visit) -> None:
+    page = visit.go("/").settled().page
+    page.focus(f"#recent a[href='/runs/{runs[0]}']")
+    page.evaluate("() => { window.before = document.activeElement; }")
+    page.wait_for_function("() => !window.before.isConnected")  # every few seconds
+    assert page.evaluate("() => document.activeElement.getAttribute('href')") == f"/runs/{runs[0]}"
+    visit.clean()
+
+
 def test_a_screen_reader_is_told_of_charts_tables_and_news(site: Site, runs: list[str], visit: Visit) -> None:
     page = visit.page
     visit.expected = ("404",)  # the stored run has a report alone

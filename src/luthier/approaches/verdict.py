@@ -12,6 +12,7 @@ from typing import Any
 
 from luthier.approaches.arm import Arm, Prices
 from luthier.approaches.scored import Scorer
+from luthier.approaches.wording import TERMINAL, Wording
 from luthier.evaluate.intervals import PairedTest
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import listed, told
@@ -50,11 +51,12 @@ class Decision:
         }
 
 
-def verdict(arms: Sequence[Arm], scorer: Scorer, prices: Prices, *, rows: int) -> Decision:
+def verdict(arms: Sequence[Arm], scorer: Scorer, prices: Prices, *, rows: int, wording: Wording = TERMINAL) -> Decision:
     """The decision between the arms that answered all held-out rows.
 
     Args:
         rows: held-out rows.
+        wording: what can be asked for is called so where this is read.
     """
     whole = [arm for arm in arms if arm.state == "measured" and arm.rows == rows and arm.score]
     if not whole:
@@ -64,8 +66,8 @@ def verdict(arms: Sequence[Arm], scorer: Scorer, prices: Prices, *, rows: int) -
     if metric_name(scorer.metric).is_share and scorer.value(best.predictions) <= 0:
         text = (
             f"Take none of them yet: no arm gave one right answer on {rows:,} held-out rows "
-            f"({metric_name(scorer.metric).title}). Ask for less at once, give more rows, or a larger model "
-            "(--model, --endpoint)."
+            f"({metric_name(scorer.metric).title}). Ask for less at once, give more rows, or a larger model"
+            f"{wording.larger_model}."
         )
         return Decision(None, best, [], text, text)
     found = scorer.verdicts(best.predictions, {arm.name: arm.predictions for arm in whole if arm is not best})
@@ -73,8 +75,9 @@ def verdict(arms: Sequence[Arm], scorer: Scorer, prices: Prices, *, rows: int) -
     near = [arm for arm in tied if found[arm.name][0].difference.value <= _standard_error(found[arm.name][0])]
     chosen = _simplest([best, *near], prices)
     ties = [arm.name for arm in [best, *tied] if arm is not chosen]
-    flips = list(_unfinished(chosen, arms, scorer))
+    flips = list(_unfinished(chosen, arms, scorer, wording))
     flips += list(_flips(chosen, [arm for arm in (best, *tied) if arm is not chosen], whole, scorer, prices))
+    flips += list(_few_rows(chosen, scorer, wording))
     summary = _summary(chosen, best, tied, whole, found, scorer, rows)
     text = summary + (f" It would flip {'; '.join(flips)}." if flips else "")
     return Decision(chosen, best, ties, text, summary, flips)
@@ -123,7 +126,7 @@ def _summary(
     return text
 
 
-def _unfinished(chosen: Arm, arms: Sequence[Arm], scorer: Scorer) -> Iterator[str]:
+def _unfinished(chosen: Arm, arms: Sequence[Arm], scorer: Scorer, wording: Wording) -> Iterator[str]:
     """Arms that looked better on the rows that they answered while there was time, and those that had no turn."""
     looked = [
         (scorer.value(arm.predictions), arm)
@@ -136,13 +139,13 @@ def _unfinished(chosen: Arm, arms: Sequence[Arm], scorer: Scorer) -> Iterator[st
         sign = 1.0 if scorer.higher_is_better else -1.0
         theirs, ours = sign * value, sign * scorer.value(chosen.predictions[: arm.rows])
         yield (
-            f"perhaps, with a larger --budget: on the {arm.rows:,} rows that {arm.name} answered while there was time "
-            f"it reached {told(scorer.metric, theirs)}, {chosen.name} {told(scorer.metric, ours)} on the same"
+            f"perhaps, with {wording.more_time}: on the {arm.rows:,} rows that {arm.name} answered while there was "
+            f"time it reached {told(scorer.metric, theirs)}, {chosen.name} {told(scorer.metric, ours)} on the same"
         )
     waiting = [arm.name for arm in arms if arm.state == "not run" and "budget" in arm.why]
     if waiting:
         more = f" and {len(waiting) - 4} more" if len(waiting) > 4 else ""
-        yield f"perhaps, with a larger --budget: {listed(waiting[:4])}{more} had no turn"
+        yield f"perhaps, with {wording.more_time}: {listed(waiting[:4])}{more} had no turn"
 
 
 def _flips(chosen: Arm, tied: Sequence[Arm], whole: Sequence[Arm], scorer: Scorer, prices: Prices) -> Iterator[str]:
@@ -171,11 +174,14 @@ def _flips(chosen: Arm, tied: Sequence[Arm], whole: Sequence[Arm], scorer: Score
         ):
             yield f"if {chosen.latency_ms:.0f} ms are too long: {arm.name} answers in {arm.latency_ms:.0f} ms"
             break
+
+
+def _few_rows(chosen: Arm, scorer: Scorer, wording: Wording) -> Iterator[str]:
     value = chosen.score.interval if chosen.score else None
     if value is not None and value.high - value.low > 0.1 and metric_name(scorer.metric).is_share:
         yield (
             f"perhaps, with more held-out rows: the interval is {100 * (value.high - value.low):.0f} points wide, and "
-            "`luthier curve` tells what more training rows would bring"
+            f"{wording.growth} tells what more training rows would bring"
         )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from luthier.approaches.answers import AnswerForm
 from luthier.approaches.scored import answerable
+from luthier.approaches.wording import TERMINAL, Wording
 from luthier.core import durable
 from luthier.core.conversation import Completion, Conversation
 from luthier.core.errors import DataError
@@ -49,6 +50,7 @@ def open_rows(
     columns: dict[str, Any] | None = None,
     test: str | list[str] | None = None,
     seed: int = 0,
+    wording: Wording = TERMINAL,
 ) -> DecisionRows:
     """Read and split. Raises `DataError` with the place of a bad row, or where there is too little to hold out."""
     dataset = Dataset.open(data, task=task, columns=columns)
@@ -64,7 +66,7 @@ def open_rows(
     stratify = dataset.task not in LANGUAGE_TASKS
     if test is None:
         rows, held_out = _parted(rows, HELD_OUT, seed, stratify)
-        notes.append(f"{len(held_out):,} of the rows were held out to judge on; --test FILE names rows of your own.")
+        notes.append(f"{len(held_out):,} of the rows were held out to judge on{wording.held_out}.")
     else:
         given = Dataset.open(test, task=dataset.task, columns=columns)
         if given.task == "classify":

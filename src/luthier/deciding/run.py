@@ -17,6 +17,7 @@ from luthier.approaches.documents import read_documents
 from luthier.approaches.endpoint import Endpoint
 from luthier.approaches.scored import Scorer, answerable
 from luthier.approaches.verdict import Decision, verdict
+from luthier.approaches.wording import TERMINAL, Wording
 from luthier.core import clock, durable
 from luthier.core.errors import Interrupted, LuthierError, UsageError
 from luthier.core.events import Event, Listener, ignore
@@ -65,6 +66,7 @@ def decide(
     confirm: str | Path | None = None,
     assistant: str | Path | None = None,
     folder: str | Path | None = None,
+    wording: Wording = TERMINAL,
     listener: Listener = ignore,
 ) -> Decided:
     """Build and judge prompt, retrieval, assistant and fine-tuning on the same held-out rows.
@@ -82,12 +84,14 @@ def decide(
         confirm: more rows, on which all arms are scored after the verdict, to see whether it holds.
         folder: the folder itself, in the place of a new one in `out`; a decision that was stopped there goes on with
             the arms that it has not measured yet.
+        wording: how the verdict and the notes call what can be asked for.
 
     Raises:
         DataError, UsageError: before anything is built.
     """
     began = clock.monotonic()
-    rows = open_rows(_plain(data), task=task, columns=columns, test=None if test is None else _plain(test), seed=seed)
+    apart = None if test is None else _plain(test)
+    rows = open_rows(_plain(data), task=task, columns=columns, test=apart, seed=seed, wording=wording)
     documents, notes = read_documents(knowledge) if knowledge else ([], [])
     notes = [*rows.notes, *(f"Knowledge that was passed over: {note}." for note in notes)]
     chat = _chat(endpoint, name, key_variable, generator)
@@ -132,7 +136,7 @@ def decide(
             approaches[arm.name] = approach
         about = {"arm": arm.to_dict(shop.prices), "metric": shop.judged.metric}
         listener(Event("arm", data={**about, "done": number + 1, "total": len(plans), "again": earlier is not None}))
-    decision = verdict(found, shop.judged, shop.prices, rows=len(rows.held_out))
+    decision = verdict(found, shop.judged, shop.prices, rows=len(rows.held_out), wording=wording)
     confirmed = None
     if confirm is not None:
         confirmed = _confirm(confirm, rows, columns, found, approaches, decision, seed)

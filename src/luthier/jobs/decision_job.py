@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from luthier.approaches.arm import Prices
+from luthier.approaches.wording import PAGE
 from luthier.core.events import Event, Listener
 from luthier.deciding import Decided, decide
 from luthier.deciding.kept import METHODS
@@ -28,7 +29,7 @@ def run_decision(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         assistant=how.get("assistant"), **_endpoint(how.get("endpoint")), budget=how["budget"],
         arms=how.get("arms") or (), prices=Prices(**how.get("prices") or {}),
         overrides=how.get("overrides") or (), seed=how.get("seed", 0), folder=assignment.run,
-        listener=DecisionListener(listener),
+        wording=PAGE, listener=DecisionListener(listener),
     )  # fmt: skip
     return _result(decided)
 

@@ -13,6 +13,7 @@ from luthier.jobs.publishing import Published, publish, unpublish
 from luthier.jobs.publishing_parts import publish_parts, publish_stopped
 from luthier.jobs.records import TRAININGS, Job, NewEvent
 from luthier.jobs.running import RunningJob
+from luthier.jobs.wording import without_terminal
 
 logger = logging.getLogger("luthier.jobs")
 LEAST_ROOM = 64 * 2**20
@@ -40,7 +41,7 @@ class Ending:
         if running.memory_ran_out:
             return self._memory()
         if cause == "user":
-            message = self.place.named(last["message"])
+            message = without_terminal(self.place.named(last["message"]))
             return self._failed(last["code"], message, last.get("param"))
         if kind == "stopped" or (cause is None and running.gentle):
             return self._release(True, self._stopped())

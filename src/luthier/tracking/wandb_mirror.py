@@ -33,8 +33,9 @@ class WandbMirror:
         self._run = self._wandb.init(
             project=spec.project, entity=spec.entity, name=spec.name or run.name, tags=list(spec.tags) or None,
             config=dict(parameters), id=run.name[-64:], resume="allow", dir=str(run),
+            settings={"console": "off"},  # what is printed may be rows of the data
         )  # fmt: skip
-        return str(self._run.url or spec.project)
+        return str(self._run.url or Path(self._run.dir).parent)  # offline: what `wandb sync` takes
 
     def log(self, points: list[Point]) -> None:
         """Metrics by step."""
@@ -48,10 +49,10 @@ class WandbMirror:
         if end.status == "finished":
             artefact = self._wandb.Artifact(f"model-{run.name}"[:128], type="model")
             if (run / "model").is_dir():
-                artefact.add_dir(str(run / "model"), name="model")
+                artefact.add_dir(str(run / "model"), name="model", policy="immutable")  # else a copy is kept at home
             for name in ARTEFACTS:
                 if (run / name).is_file():
-                    artefact.add_file(str(run / name), name=name)
+                    artefact.add_file(str(run / name), name=name, policy="immutable")
             self._run.log_artifact(artefact)
         self._run.finish(exit_code=0 if end.status == "finished" else 1)
 

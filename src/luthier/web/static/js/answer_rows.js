@@ -28,7 +28,7 @@ export function answers(id) {
     { name: "Text", words: true, cell: (row) => h("span", { class: "said" }, short(row.text ?? "", 600), row.text_pair ? h("span", { class: "muted block" }, short(row.text_pair, 300)) : null) },
     { name: "Expected", words: true, cell: (row) => h("span", { class: "said" }, short(told(row.expected), 400)) },
     { name: "Answer", words: true, cell: (row) => [h("span", { class: "said" }, short(told(row.predicted), 400)), typeof row.score === "number" ? h("span", { class: "muted small block" }, `sure by ${percent(row.score, 0)}`) : null] },
-    { name: "", cell: rightTag },
+    { name: h("span", { class: "unseen" }, "Right or wrong"), cell: rightTag },
   ], async (after) => {
     const query = new URLSearchParams({ after: after ?? 0, limit: PER_PAGE, which, ...(words ? { q: words } : {}) });
     const page = await get(`${path`/luthier/v1/jobs/${id}/answers`}?${query}`);
@@ -41,5 +41,5 @@ export function answers(id) {
   return h("div", null, h("div", { class: "row filters" }, select([["all", "All rows"], ["wrong", "Wrong ones"], ["right", "Right ones"]], which, (value) => {
     which = value;
     rows.reload({ reset: true });
-  }), search), rows.element);
+  }, "Which rows"), search), rows.element);
 }

@@ -43,7 +43,7 @@ function layout(options, many) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, uirevision: "kept",
     hoverlabel: { bgcolor: colour("--paper"), bordercolor: hair, font: { color: colour("--ink") } },
     xaxis: { ...axis, title: { text: options.small ? "" : options.x ?? "", standoff: 8 }, showgrid: false, nticks: options.small ? 5 : 0, ...(options.xTick ? { tickformat: options.xTick } : {}) },
-    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: shares ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : shares ? "nonnegative" : "normal" },
+    yaxis: { ...axis, title: { text: options.y ?? "", standoff: 8 }, type: options.log ? "log" : "linear", tickformat: shares ? ".0%" : "", exponentformat: "e", nticks: options.small ? 5 : 0, rangemode: options.fromZero ? "tozero" : shares ? "nonnegative" : "normal", ...(shares ? { autorangeoptions: { clipmax: 1.03 } } : {}) },
     ...options.layout,
   };
 }
@@ -77,7 +77,7 @@ export function chart(title, series, options = {}) {
   function traces() {
     return series().map((one, i) => {
       const own = one.colour ?? seriesColour(one.slot ?? i);
-      const { colour: _, slot: __, ...trace } = { ...one, name: asText(one.name), ...(one.text ? { text: one.text.map(asText) } : {}) };
+      const { colour: _, slot: __, ...trace } = { ...one, name: asText(one.name), ...(one.text ? { text: one.text.map(asText) } : {}), ...(one.hovertext ? { hovertext: one.hovertext.map(asText) } : {}) };
       if (trace.type === "parcoords" || trace.type === "bar" && trace.marker) return trace;
       return { type: "scatter", mode: "lines", cliponaxis: false, ...trace, line: { color: own, width: 2, ...trace.line }, marker: { color: own, size: 7, ...trace.marker } };
     });

@@ -50,11 +50,21 @@ export function add(element, ...children) {
   return element;
 }
 
-/** Put `children` in the place of what `element` holds. */
+const CONTROLS = 'a[href], button, input, select, textarea, summary, [tabindex="0"]';
+const sign = (control) => [control.tagName, control.id || control.getAttribute("href") || control.getAttribute("aria-label") || control.textContent].join(" ");
+
+/** Put `children` in the place of what `element` holds. Who is in there by keys stays at the same control, else at the first. */
 export function fill(element, ...children) {
+  const at = document.activeElement;
+  const held = at !== element && element.contains(at) ? sign(at) : null;
   element.replaceChildren();
   element.removeAttribute("aria-busy");
-  return add(element, ...children);
+  add(element, ...children);
+  if (held !== null && !element.contains(document.activeElement)) {
+    const controls = [...element.querySelectorAll(CONTROLS)];
+    (controls.find((one) => sign(one) === held) ?? controls[0])?.focus({ preventScroll: true });
+  }
+  return element;
 }
 
 /** The element with this id. */

@@ -162,9 +162,9 @@ export function field(label, control, help) {
     help ? h("p", { class: "muted small", id: `${control.id}-help` }, help) : null);
 }
 
-/** A <select> of [value, words] pairs. */
-export const select = (options, value, onchange) =>
-  h("select", { onchange: onchange && ((event) => onchange(event.target.value)) },
+/** A <select> of [value, words] pairs; `label` names it where no field does. */
+export const select = (options, value, onchange, label) =>
+  h("select", { "aria-label": label, onchange: onchange && ((event) => onchange(event.target.value)) },
     options.map(([one, words]) => h("option", { value: one, selected: one === value }, words)));
 
 /** Facts as a description list: [[name, value or element], ...]; empty values are left out. */

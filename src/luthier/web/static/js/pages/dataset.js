@@ -60,7 +60,7 @@ function draw() {
   report.catch(() => {});
   show(findings, async () => findingsView(set, version, await report, changed), 5);
   show(picture, async () => pictures(await report), 5);
-  fill(byId("content-of-set"), h("div", { class: "card" }, tabs("Parts of the data set", [
+  fill(byId("content-of-set"), h("div", { class: "card" }, h("h2", { class: "unseen" }, "What is in it"), tabs("Parts of the data set", [
     ["Rows", rowsView(id, version, changed, shown)], ["Findings", findings], ["Labels and lengths", picture], ["Versions", history_()],
   ], { picked: tab, onPick: (number) => { tab = number; } })));
   const mine = version;

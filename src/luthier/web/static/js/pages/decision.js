@@ -20,10 +20,26 @@ const parts = {};
 const dollars = (value) => (typeof value !== "number" ? "not known" : value < 0.0001 ? "under $0.0001" : value < 0.01 ? `$${value.toFixed(4)}` : `$${value.toFixed(2)}`);
 const value = (arm) => arm.metrics?.[job.metric];
 
+/** The arms whose name stands at its point: of points close together, the recommended one's, else the best one's. */
+function named(points) {
+  const span = (key) => Math.max(...points.map((one) => one[key])) - Math.min(...points.map((one) => one[key])) || 1;
+  const [wide, high] = [span("cost") * (matchMedia("(max-width: 42em)").matches ? 1.1 : 0.33), span("value") / 8];
+  const taken = (one) => one.arm === job.verdict_details?.arm;
+  const kept = [];
+  for (const one of [...points].sort((a, b) => taken(b) - taken(a) || b.value - a.value)) {
+    if (!kept.some((other) => Math.abs(other.cost - one.cost) < wide && Math.abs(other.value - one.value) < high)) kept.push(one);
+  }
+  return new Set(kept);
+}
+
 function picture() {
+  const placed = job.picture.filter((one) => typeof one.value === "number" && typeof one.cost === "number");
+  const shown = named(placed);
+  const middle = (Math.max(...placed.map((one) => one.cost)) + Math.min(...placed.map((one) => one.cost))) / 2;
   return FAMILIES.map((family, i) => {
-    const points = job.picture.filter((one) => one.family === family && typeof one.value === "number" && typeof one.cost === "number");
-    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value), text: points.map((one) => one.arm), textposition: "top center",
+    const points = placed.filter((one) => one.family === family);
+    return { name: family, mode: "markers+text", slot: i, x: points.map((one) => one.cost), y: points.map((one) => one.value),
+      text: points.map((one) => (!shown.has(one) ? "" : one.cost > middle ? `${one.arm}\u2002` : `\u2002${one.arm}`)), hovertext: points.map((one) => one.arm), textposition: points.map((one) => (one.cost > middle ? "middle left" : "middle right")),
       error_y: { type: "data", symmetric: false, array: points.map((one) => (one.high ?? one.value) - one.value), arrayminus: points.map((one) => one.value - (one.low ?? one.value)), thickness: 1 } };
   }).filter((one) => one.x.length);
 }
@@ -48,7 +64,7 @@ function draw(found) {
     { name: "Answers in", number: true, cell: (arm) => (typeof arm.latency_ms !== "number" ? "–" : arm.latency_ms < 0.1 ? "under 0.1 ms" : `${number(arm.latency_ms, 0)} ms`) },
     { name: "Rows", number: true, cell: (arm) => count(arm.rows) },
   ], arms) : h("p", { class: "muted" }, "The first arm is being built."));
-  fill(byId("notes"), (job.notes ?? []).map((one) => notice(one)));
+  fill(byId("notes"), (job.notes ?? []).filter((one) => !job.warnings.includes(one)).map((one) => notice(one)));
   if (job.picture.length) parts.picture.update();
   if (job.status === "succeeded" && !rowsShown) {
     rowsShown = true;

@@ -29,6 +29,38 @@ def test_the_budget_is_kept(clocked: Clocked, budget: float, second: float, nois
     assert (found.path / "auto.html").is_file()
 
 
+@pytest.mark.parametrize("slow_from", [0.2, 0.5, 0.7, 0.85])
+@pytest.mark.parametrize(
+    ("budget", "second", "noise", "more"),
+    [(30.0, 0.5, 0.0, {}), (60.0, 1.0, 0.4, {"reading": 1.0, "exporting": 0.2}), (60.0, 3.0, 0.4, {"pages": 0.3}),
+     (120.0, 1.0, 0.6, {"reading": 2.0, "exporting": 1.0, "pages": 0.4}), (300.0, 0.1, 0.4, {"pages": 0.3}),
+     (600.0, 3.0, 0.4, {"reading": 2.0, "exporting": 1.0})],
+)  # fmt: skip
+def test_the_budget_is_kept_where_everything_takes_three_times_as_long_from_then_on(
+    clocked: Clocked, slow_from: float, budget: float, second: float, noise: float, more: dict[str, float]
+) -> None:
+    clocked.second, clocked.noise, clocked.kinds = second, noise, GOOD
+    clocked.slow_from = slow_from * budget
+    for name, value in more.items():
+        setattr(clocked, name, value)
+    found = clocked.auto(budget=budget)
+    assert clocked.now <= 1.05 * budget
+    assert model_folder(found.path).is_dir()
+    assert json.loads((found.path / "auto.json").read_text())["done"] is True
+
+
+def test_what_starts_slowly_leaves_more_for_its_end(clocked: Clocked) -> None:
+    clocked.kinds, clocked.now = GOOD, 30.0
+    clocked.auto(budget=300.0, spent=30.0)
+    assert clocked.now <= 300.0 - 2.0 * 30.0 / 6.0
+
+
+def test_what_starting_took_is_of_the_budget(clocked: Clocked) -> None:
+    clocked.kinds, clocked.now = GOOD, 40.0
+    clocked.auto(budget=60.0, spent=40.0)
+    assert clocked.now <= 63.0
+
+
 def test_with_time_the_best_wins_and_is_trained_afresh(clocked: Clocked) -> None:
     clocked.kinds = GOOD
     found = clocked.auto(budget=600.0)

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from clocked import Clocked, PowerCut
 
+from luthier.automatic.timing import Timing
 from luthier.core.errors import DataError, UsageError
 from luthier.core.events import Event
 from luthier.models.run_model import model_folder
+from luthier.searching.clockwork import Clockwork
 
 GOOD = {"head": 0.6, "full": 0.8, "lora": 0.9, "pairs full": 0.7}
 
@@ -53,6 +55,15 @@ def test_what_starts_slowly_leaves_more_for_its_end(clocked: Clocked) -> None:
     clocked.kinds, clocked.now = GOOD, 30.0
     clocked.auto(budget=300.0, spent=30.0)
     assert clocked.now <= 300.0 - 2.0 * 30.0 / 6.0
+
+
+def test_a_start_that_waited_for_a_disk_does_not_take_the_whole_budget() -> None:
+    timing = Timing(Clockwork(300.0), 300.0, learned=100, compared=10, judged=0)
+    assert timing.end() == 2.0
+    timing.start = 30.0
+    assert timing.end() == 10.0
+    timing.start = 150.0
+    assert timing.end() == 30.0
 
 
 def test_what_starting_took_is_of_the_budget(clocked: Clocked) -> None:

@@ -18,6 +18,8 @@ QUIET_START = 6.0
 """Seconds from the start of the process until the data are read, where nothing else runs."""
 OPENING = 1.0
 """Seconds of opening a trial, until one was timed."""
+_MOST_FOR_THE_START = 0.1
+"""Of the budget, what more is left for the end on the word of a slow start alone, which may have waited for a disk."""
 _PAGES = 2.0
 """Seconds for intervals, the report and the model card; as many times more as `END` became."""
 _END_IN_DRAFTS = 4.0
@@ -60,7 +62,8 @@ class Timing:
         return self.pace.slower * _PAGES / END * self._last_words() + self.end()
 
     def _last_words(self) -> float:
-        return max(END * max(1.0, self.start / QUIET_START), _END_IN_DRAFTS * self.draft)
+        slow_start = min(END * self.start / QUIET_START, _MOST_FOR_THE_START * self.budget)
+        return max(END, slow_start, _END_IN_DRAFTS * self.draft)
 
     def closing(self) -> float:
         """Of what comes after the last training: proof, pages and the end."""

@@ -214,6 +214,14 @@ def test_stopped_it_says_so_and_goes_on(clocked: Clocked) -> None:
     assert json.loads((Path(result["folder"]) / "auto.json").read_text())["done"] is True
 
 
+def test_what_is_too_late_names_no_folder_that_nobody_has(clocked: Clocked) -> None:
+    clocked.second = 10_000.0
+    with pytest.raises(DataError) as late:
+        run_job(assignment(clocked, 30.0), Heard())
+    assert late.value.code == "budget_too_small"
+    assert str(late.value).startswith("the budget was used up")
+
+
 def test_what_cannot_be_is_told(clocked: Clocked) -> None:
     job = assignment(clocked, 200.0)
     with pytest.raises(UsageError) as small:

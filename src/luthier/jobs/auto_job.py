@@ -13,6 +13,7 @@ from luthier.automatic.page import page_of
 from luthier.automatic.plan import asked
 from luthier.automatic.telling import row
 from luthier.core import clock, durable, durable_files
+from luthier.core.errors import LuthierError
 from luthier.core.events import Event, Listener
 from luthier.jobs.parts import PartsListener
 from luthier.jobs.pipeline import check_files
@@ -55,6 +56,10 @@ def run_auto(assignment: Assignment, listener: Listener, ask: Ask) -> dict[str, 
     spent = max(0.0, clock.monotonic() - assignment.started_at) if assignment.started_at else 0.0
     try:
         found = auto(resume=folder.path, listener=told, spent=spent, pass_on=Passing(ask))
+    except LuthierError as error:
+        if error.where == str(folder.path):
+            error.where = ""  # nobody has this folder
+        raise
     finally:
         _page_for_the_server(folder)
     report = found.report

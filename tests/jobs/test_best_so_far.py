@@ -141,9 +141,7 @@ def test_another_worker_tells_of_it_again_and_nothing_is_done_twice(bench: Bench
     assert bench.answers() == "full"
 
 
-def test_killed_before_the_row_another_worker_publishes_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_before_the_row_another_worker_publishes_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.put(1, "linear head")
 
     def killed(*args: Any, **more: Any) -> None:

@@ -180,7 +180,11 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         return shared.once(
             (*key, parts.recipe.train.seed if from_scratch else None),
             lambda: TrunkCache.open(
-                forward, table, base=base, batch_size=CACHE_ROWS, max_tokens=MAX_TOKENS,
+                forward,
+                table,
+                base=base,
+                batch_size=CACHE_ROWS,
+                max_tokens=MAX_TOKENS,
                 on_progress=lambda done, rows: listener(Event("freezing", data={"done": done, "rows": rows})),
             ),
         )

@@ -109,7 +109,7 @@ function counts() {
 
 async function report() {
   reported = true;
-  const found = job.fine_tuned_model ? await maybe(path`/luthier/v1/jobs/${job.id}/report.json`) : null;
+  const found = job.final ? await maybe(path`/luthier/v1/jobs/${job.id}/report.json`) : null;
   if (!found) return;
   byId("report").hidden = false;
   fill(byId("report"), whole(job.id, found));

@@ -11,6 +11,7 @@ from typing import Any
 
 import luthier
 from luthier.automatic import Automatic
+from luthier.automatic.page import page_of
 from luthier.core import durable
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
@@ -24,13 +25,20 @@ def kind_of(recipe: Recipe) -> str:
 
 @dataclass
 class Clocked:
-    """`second` is a pass over the rows; `kinds` how good each method gets; `noise` how wrong forecasts are."""
+    """`second` is a pass over the rows; `kinds` how good each method gets; `noise` how wrong forecasts are. `reading`
+    the data, `exporting` a model and `pages` take seconds, too; from `slow_from` on everything takes `slower` times as
+    long."""
 
     folder: Path
     now: float = 0.0
     second: float = 0.5
     opening: float = 0.3
     noise: float = 0.0
+    reading: float = 0.0
+    exporting: float = 0.0
+    pages: float = 0.0
+    slow_from: float = float("inf")
+    slower: float = 3.0
     kinds: dict[str, float] = field(default_factory=dict)
     patience_after: int = 99
     trained: list[str] = field(default_factory=list)
@@ -58,13 +66,20 @@ class Clocked:
         return luthier.auto(bench=bench, listener=listener, **options)
 
     def spend(self, seconds: float) -> None:
-        self.now += seconds * (1 + self.noise * self.random.uniform(-1, 1))
+        seconds *= 1 + self.noise * self.random.uniform(-1, 1)
+        quick = min(seconds, max(0.0, self.slow_from - self.now))
+        self.now += quick + self.slower * (seconds - quick)
         if self.now > self.stop_after:
             raise PowerCut
+
+    def page(self, report: Any, **options: Any) -> str:
+        self.spend(self.pages)
+        return page_of(report, **options)
 
     def prepared(self, recipe: Recipe) -> Any:
         from luthier.data.prepare import prepare
 
+        self.spend(self.reading)
         return prepare(recipe.data, recipe.task, 0)
 
     def open(self, recipe: Recipe, folder: Path) -> ClockedRun:
@@ -87,11 +102,14 @@ class Clocked:
         run = RunDir(path)
         recipe = Recipe.from_yaml(run.recipe_yaml)
         self.trained.append(f"{path.name}: {kind_of(recipe)}")
-        self.spend(self.opening)
+        self.spend(self.reading + self.opening)
         trial = ClockedRun(self, recipe, path)
         trial.listener = listener
         trial.advance(recipe.train.epochs if isinstance(recipe.train.epochs, int) else 1)
-        self.spend(1.0)
+        self.spend(self.exporting)
+        for part in ("judging", "report"):
+            listener(Event("proving", data={"part": part}))
+            self.spend(0.5 + self.pages)
         write_model(run.model, kind_of(recipe))
         report = {"metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}}, "verdict": "Accuracy 50 %."}
         durable.write_json(run.report_json, report)
@@ -122,7 +140,7 @@ class ClockedRun:
             before = world.now
             for _ in range(4):
                 world.spend(world.epoch_seconds(self.recipe) / 4)
-                self.listener(Event("step", data={"step": 1}))
+                self.listener(Event("step", data={"step": 1, "total_steps": 4 * total, "epochs": total}))
             done, seconds = done + 1, seconds + world.now - before
             durable.write_json(state, [done, seconds])
             durable.write_text(self.folder / "recipe.yaml", self.recipe.to_yaml())
@@ -131,6 +149,7 @@ class ClockedRun:
         return Rung(done, value, 1 - value, seconds, 1000, done >= world.patience_after, history)
 
     def export(self, folder: Path) -> None:
+        self.world.spend(self.world.exporting)
         write_model(folder, kind_of(self.recipe))
 
     def forward_seconds(self) -> float:

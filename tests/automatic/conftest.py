@@ -23,6 +23,7 @@ def clocked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Clocked:
     monkeypatch.setattr(clock, "monotonic", lambda: world.now)
     monkeypatch.setattr("luthier.automatic.ending.api.train", world.train)
     monkeypatch.setattr("luthier.automatic.ending.api.resume", world.resume)
+    monkeypatch.setattr("luthier.automatic.run.page_of", world.page)
     return world
 
 

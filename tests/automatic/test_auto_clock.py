@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from clocked import Clocked, PowerCut
 
+from luthier.automatic.timing import Timing
 from luthier.core.errors import DataError, UsageError
 from luthier.core.events import Event
 from luthier.models.run_model import model_folder
+from luthier.searching.clockwork import Clockwork
 
 GOOD = {"head": 0.6, "full": 0.8, "lora": 0.9, "pairs full": 0.7}
 
@@ -27,6 +29,47 @@ def test_the_budget_is_kept(clocked: Clocked, budget: float, second: float, nois
     assert model_folder(found.path).is_dir()
     assert json.loads((found.path / "auto.json").read_text())["done"] is True
     assert (found.path / "auto.html").is_file()
+
+
+@pytest.mark.parametrize("slow_from", [0.2, 0.5, 0.7, 0.85])
+@pytest.mark.parametrize(
+    ("budget", "second", "noise", "more"),
+    [(30.0, 0.5, 0.0, {}), (60.0, 1.0, 0.4, {"reading": 1.0, "exporting": 0.2}), (60.0, 3.0, 0.4, {"pages": 0.3}),
+     (120.0, 1.0, 0.6, {"reading": 2.0, "exporting": 1.0, "pages": 0.4}), (300.0, 0.1, 0.4, {"pages": 0.3}),
+     (600.0, 3.0, 0.4, {"reading": 2.0, "exporting": 1.0})],
+)  # fmt: skip
+def test_the_budget_is_kept_where_everything_takes_three_times_as_long_from_then_on(
+    clocked: Clocked, slow_from: float, budget: float, second: float, noise: float, more: dict[str, float]
+) -> None:
+    clocked.second, clocked.noise, clocked.kinds = second, noise, GOOD
+    clocked.slow_from = slow_from * budget
+    for name, value in more.items():
+        setattr(clocked, name, value)
+    found = clocked.auto(budget=budget)
+    assert clocked.now <= 1.05 * budget
+    assert model_folder(found.path).is_dir()
+    assert json.loads((found.path / "auto.json").read_text())["done"] is True
+
+
+def test_what_starts_slowly_leaves_more_for_its_end(clocked: Clocked) -> None:
+    clocked.kinds, clocked.now = GOOD, 30.0
+    clocked.auto(budget=300.0, spent=30.0)
+    assert clocked.now <= 300.0 - 2.0 * 30.0 / 6.0
+
+
+def test_a_start_that_waited_for_a_disk_does_not_take_the_whole_budget() -> None:
+    timing = Timing(Clockwork(300.0), 300.0, learned=100, compared=10, judged=0)
+    assert timing.end() == 2.0
+    timing.start = 30.0
+    assert timing.end() == 10.0
+    timing.start = 150.0
+    assert timing.end() == 30.0
+
+
+def test_what_starting_took_is_of_the_budget(clocked: Clocked) -> None:
+    clocked.kinds, clocked.now = GOOD, 40.0
+    clocked.auto(budget=60.0, spent=40.0)
+    assert clocked.now <= 63.0
 
 
 def test_with_time_the_best_wins_and_is_trained_afresh(clocked: Clocked) -> None:

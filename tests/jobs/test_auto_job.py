@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from workshop import Workshop, labelled_rows, no_questions
+from workshop import Workshop, labelled_rows
 
 from luthier.core import clock, durable
 from luthier.core.errors import DataError, Interrupted, UsageError
@@ -21,7 +21,7 @@ from luthier.jobs.artefacts import sha256_of
 from luthier.jobs.progress import Progress
 from luthier.jobs.publishing_parts import publish_stopped
 from luthier.jobs.records import Job
-from luthier.jobs.worker_wire import Assignment, to_line
+from luthier.jobs.worker_wire import Ask, Assignment, to_line
 from luthier.jobs.workplace import Workplace
 from luthier.models.run_model import model_folder
 
@@ -39,8 +39,14 @@ def recipe(data: str, budget: float, model: str | None = "minilm", **how: Any) -
     }  # fmt: skip
 
 
-def run_job(assignment: Assignment, listener: Any) -> dict[str, Any]:
-    return work.run_job(assignment, listener, no_questions)
+def taken(kind: str, **values: Any) -> dict[str, Any]:
+    """A supervisor that takes each best model, and cannot tell yet how long publishing one takes."""
+    assert (kind, values) == ("best", {})
+    return {"seconds": None}
+
+
+def run_job(assignment: Assignment, listener: Any, ask: Ask = taken) -> dict[str, Any]:
+    return work.run_job(assignment, listener, ask)
 
 
 class Heard:
@@ -148,13 +154,52 @@ def test_what_a_dead_worker_told_last_is_put_right(clocked: Clocked) -> None:
 
 
 def test_the_start_of_a_worker_is_of_the_budget_and_the_queue_is_not(clocked: Clocked) -> None:
-    late = clock.now().timestamp() - 30.0
-    run_job(assignment(clocked, 200.0, started_at=late), Heard())
-    assert clocked.now <= 1.05 * 170.0
-    clocked.now, clocked.folder = 0.0, clocked.folder / "b"
+    clocked.now = 1000.0
+    run_job(assignment(clocked, 200.0, started_at=970.0), Heard())
+    assert 1100.0 < clocked.now <= 970.0 + 1.05 * 200.0
+    clocked.now, clocked.folder = 1000.0, clocked.folder / "b"
     clocked.folder.mkdir()
-    run_job(assignment(clocked, 200.0, started_at=late - 10_000.0), Heard())  # a clock that was set, or a busy machine
-    assert 100.0 < clocked.now <= 1.05 * 150.0
+    result = run_job(assignment(clocked, 200.0, started_at=850.0), Heard())
+    assert clocked.now <= 850.0 + 1.05 * 200.0, "however long the start took"
+    assert Path(result["model"]).is_dir()
+
+
+def test_what_comes_after_the_worker_is_of_the_budget(clocked: Clocked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of 500 MB is 11.5 seconds of publishing by the bound, which the run leaves."""
+    monkeypatch.setattr("luthier.jobs.auto_job._BYTES_A_SECOND", 1.0)
+    result = run_job(assignment(clocked, 200.0), Heard())
+    assert clocked.now > 100.0
+    size = sum(path.stat().st_size for path in Path(result["model"]).iterdir())
+    assert size > 10
+    assert clocked.now + 1.5 + size <= 200.0
+
+
+def test_what_publishing_took_is_left_for_the_last_one(clocked: Clocked) -> None:
+    asked: list[str] = []
+
+    def measured(kind: str, **values: Any) -> dict[str, Any]:
+        asked.append(json.loads((clocked.folder / "run" / "best.json").read_text())["name"])
+        return {"seconds": 40.0}
+
+    run_job(assignment(clocked, 200.0), Heard(), measured)
+    assert 100.0 < clocked.now <= 160.0
+    assert asked[0] == "linear head"
+    assert "lora, rank 16" in asked
+
+
+def test_a_worker_that_goes_on_tells_of_the_model_that_is_there(clocked: Clocked) -> None:
+    clocked.stop_after = 40.0
+    with pytest.raises(PowerCut):
+        run_job(assignment(clocked, 200.0), Heard())
+    clocked.stop_after, died_at = float("inf"), clocked.now
+    asked: list[float] = []
+
+    def told(kind: str, **values: Any) -> dict[str, Any]:
+        asked.append(clocked.now)
+        return {"seconds": None}
+
+    run_job(assignment(clocked, 200.0, fence=2), Heard(), told)
+    assert asked[0] == died_at, "before anything else: who heard of it may have died too"
 
 
 def test_stopped_it_says_so_and_goes_on(clocked: Clocked) -> None:
@@ -167,6 +212,14 @@ def test_stopped_it_says_so_and_goes_on(clocked: Clocked) -> None:
     assert clocked.now <= 1.05 * 200
     assert clocked.now > spent
     assert json.loads((Path(result["folder"]) / "auto.json").read_text())["done"] is True
+
+
+def test_what_is_too_late_names_no_folder_that_nobody_has(clocked: Clocked) -> None:
+    clocked.second = 10_000.0
+    with pytest.raises(DataError) as late:
+        run_job(assignment(clocked, 30.0), Heard())
+    assert late.value.code == "budget_too_small"
+    assert str(late.value).startswith("the budget was used up")
 
 
 def test_what_cannot_be_is_told(clocked: Clocked) -> None:
@@ -263,13 +316,41 @@ def test_a_run_is_killed_and_ends_in_its_budget(toy_workshop: Workshop) -> None:
     shop.until_gone(shop.home / "work" / job.id)
 
 
+def answering(shop: Workshop, job: Job) -> bool:
+    """Whether the model of the job is there to be loaded."""
+    found = shop.job(job)
+    assert found.fine_tuned_model is not None
+    model = shop.store.models.get(shop.project, found.fine_tuned_model)
+    return (shop.artefacts.folder(model.artefact) / "luthier.json").is_file()
+
+
+@pytest.mark.slow  # a real worker: about 20 seconds
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_paused_run_is_cancelled_with_its_best_model(toy_workshop: Workshop, killed: bool) -> None:
+    shop = toy_workshop
+    job = made(shop, 300.0)
+    shop.until(job, lambda found: found.fine_tuned_model is not None and found.step >= 2)
+    if killed:  # the worker; the job then waits, and is paused before another one has it or by that one
+        os.kill(shop.worker(job), signal.SIGKILL)
+    shop.store.jobs.pause(shop.project, job.id)
+    shop.until_status(job, "paused")
+    done = shop.store.jobs.cancel(shop.project, job.id)
+    assert done.status == "cancelled"
+    assert answering(shop, job)
+    assert done.result["best"]["name"]
+    shop.until_gone(shop.home / "work" / job.id)
+    assert answering(shop, job)
+
+
 @pytest.mark.slow  # a real worker: about 20 seconds
 def test_a_run_is_paused_and_cancelled_with_its_best_model(toy_workshop: Workshop) -> None:
     shop = toy_workshop
     job = made(shop, 300.0)
-    shop.until(job, lambda found: found.step >= 2)
+    shop.until(job, lambda found: found.fine_tuned_model is not None and found.step >= 2)
+    assert answering(shop, job), "while it runs"
     shop.store.jobs.pause(shop.project, job.id)
     shop.until_status(job, "paused")
+    assert answering(shop, job), "while nobody works on it"
     shop.store.jobs.resume(shop.project, job.id)
     at = shop.job(job).step
     shop.until(job, lambda found: found.step > at)

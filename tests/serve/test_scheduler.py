@@ -6,6 +6,7 @@ import gc
 import json
 import time
 import weakref
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,6 +86,18 @@ def test_what_leaves_and_is_asked_for_again_is_answered_twice(llama: Any, engine
     asked.ask("unload", llama.ref("one")).wait()
     assert asked.loaded() == set()
     assert registry(asked).hosts == []
+
+
+def test_a_better_model_takes_the_name_and_who_is_being_answered_is_answered(models: Any, engine: Any) -> None:
+    asked = engine()
+    before, better = (replace(models.ref(name), name="ft:best") for name in ("one", "two"))
+    expected = [asked.write(models.ref(name), tokens=200).texts for name in ("one", "two")]
+    running = asked.write(before, tokens=200)
+    running.wait("piece")
+    assert asked.write(better, tokens=200).texts == expected[1]
+    assert running.texts == expected[0]
+    folders = [row["folder"] for row in asked.status()["models"] if row["name"] == "ft:best"]
+    assert folders == [better.folder]
 
 
 def test_the_least_recently_used_leaves_for_memory(llama: Any, engine: Any) -> None:

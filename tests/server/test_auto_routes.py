@@ -8,6 +8,8 @@ import pytest
 from part_asking import Asking
 from wire import Wire, class_rows
 
+from luthier.jobs.records import Claim, Model
+
 ACCURACY = {"value": 0.9, "low": 0.8, "high": 0.95}
 
 
@@ -22,6 +24,47 @@ def candidate(number: int, name: str, state: str, value: float | None, **more: A
         "error": "", "metric": "accuracy", "best": 0, "published": 0, "elapsed": 10.0 + number,
         "higher_is_better": True, **more,
     }  # fmt: skip
+
+
+def publish(asking: Asking, claim: Claim, best: dict[str, Any]) -> str:
+    """As a supervisor does with the best model so far."""
+    job, name = claim.job, f"ft:{claim.job.id}"
+    model = Model(name, job.project_id, job.id, job.base_model, "classify", "head", f"models/{job.id}/best-0001", 1)
+    result = {"best": best, "metrics": {"accuracy": best["value"]}}
+    asking.wire.queue.record(claim, [], models=[model], fine_tuned_model=name, result=result)
+    return name
+
+
+@pytest.mark.parametrize("status", ["running", "paused", "queued"])
+def test_a_cancel_at_any_time_keeps_the_best_and_says_so(asking: Asking, status: str) -> None:
+    auto = asking.auto(budget=60).json()["id"]
+    claim = asking.claim(auto)
+    name = publish(asking, claim, {"trial": 0, "name": "linear head", "value": 0.7})
+    if status == "paused":
+        asking.ask("POST", f"autos/{auto}/pause")
+    if status != "running":
+        asking.wire.queue.release(claim, True, [])
+    assert asking.ask("GET", f"autos/{auto}").json()["status"] == status
+    assert name in [one["id"] for one in asking.wire.http.get("/v1/models", headers=asking.headers).json()["data"]]
+    if status == "running":  # its supervisor says the end
+        asking.wire.store.jobs.cancel(claim.job.project_id, auto)
+        asking.wire.queue.finish(claim, "cancelled", events=[])
+    told = asking.ask("POST", f"autos/{auto}/cancel").json()
+    assert (told["status"], told["fine_tuned_model"], told["usable"]) == ("cancelled", name, None)
+    assert told["best"]["name"] == "linear head"
+    assert told["verdict"] == (
+        "Ended before its time: the best model until then is kept, linear head (accuracy 0.7 on the validation rows)."
+    )
+    assert name in [one["id"] for one in asking.wire.http.get("/v1/models", headers=asking.headers).json()["data"]]
+    if status != "running":
+        events = asking.wire.client().fine_tuning.jobs.list_events(auto)
+        assert f"The automatic run was cancelled; its best model so far is kept: {name}" in [e.message for e in events]
+
+
+def test_a_cancel_before_the_first_model_gives_none(asking: Asking) -> None:
+    auto = asking.auto(budget=60).json()["id"]
+    told = asking.ask("POST", f"autos/{auto}/cancel").json()
+    assert (told["status"], told["fine_tuned_model"], told["verdict"]) == ("cancelled", None, None)
 
 
 def test_an_automatic_run_is_a_job_of_its_own_kind(asking: Asking) -> None:
@@ -61,10 +104,14 @@ def test_candidates_are_told_while_they_run_and_when_it_is_over(asking: Asking) 
         (0, "linear head", "complete", 0.7), (1, "full", "running", None),
     ]  # fmt: skip
     head = {"trial": 0, "name": "linear head", "value": 0.7}
-    assert (told["best"], told["usable"], told["metric"], told["elapsed_seconds"]) == (head, head, "accuracy", 11.0)
+    assert (told["best"], told["usable"], told["metric"], told["elapsed_seconds"]) == (head, None, "accuracy", 11.0)
+    publish(asking, claim, head)
+    told = asking.ask("GET", f"autos/{auto}").json()
+    assert (told["usable"], told["fine_tuned_model"]) == (head, f"ft:{auto}")
     asking.tell(claim, "1", "paused:1", candidate(1, "full", "paused", 0.8, best=1, elapsed=20.0), 2)
     told = asking.ask("GET", f"autos/{auto}").json()
-    assert (told["best"]["name"], told["usable"]["name"]) == ("full", "linear head"), "its model is not written yet"
+    assert (told["best"]["name"], told["usable"]["name"]) == ("full", "linear head"), "its model is not there yet"
+    assert told["verdict"] is None
     assert asking.ask("GET", f"autos/{auto}/page").json()["error"]["code"] == "no_page"
     trials = [
         {**candidate(n, name, "complete", value), "loss": 0.2, "seconds_of_all": 3.0, "trainable_parameters": 10,

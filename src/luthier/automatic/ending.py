@@ -9,12 +9,15 @@ from luthier import api
 from luthier.automatic.entry import Entry
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import FINAL_VALIDATION, Request, recipe_of
-from luthier.automatic.watch import TIME_OVER, TimeIsUp, Watch
+from luthier.automatic.watch import TIME_OVER, Rest, Watch
 from luthier.core import durable
+from luthier.core.alarm import TimeIsUp, late
 from luthier.core.errors import DataError, Interrupted, LuthierError, StorageError
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
 from luthier.core.recipe_io import flow
 from luthier.core.rundir import RunDir
+
+_LATE = "The last run did not end within the budget: the model is that of the winner's trial."
 
 
 @dataclass(frozen=True)
@@ -47,42 +50,55 @@ def last_recipe(shared: Recipe, winner: Entry, request: Request, *, epochs: int,
 
 
 def end(
-    folder: AutoFolder, winner: Entry, recipe: Recipe, watch: Watch, *, is_fresh: bool, candidates: int
+    folder: AutoFolder, winner: Entry, recipe: Recipe, watch: Watch, rest: Rest, *, is_fresh: bool, candidates: int
 ) -> Ending:  # fmt: skip
-    """Train or go on, prove, and make the result the best model. Raises `Interrupted`, `StorageError`."""
-    head = f"# Chosen by luthier auto from {candidates} candidates: {winner.candidate.name}.\n"
-    durable.write_text(folder.recipe, head + recipe.to_yaml())
+    """Train or go on, prove, and make the result the best model, as long as there is more time than `rest`.
+
+    Raises `Interrupted`, `StorageError`.
+    """
+    _write_recipe(folder, winner, recipe, candidates)
     run = folder.final if is_fresh else RunDir(folder.trial(winner.number, winner.candidate.name))
     changes = [f"evaluate.baselines={flow(recipe.evaluate.baselines)}"]
     try:
-        if run.report_json.is_file():
-            found = api.Run(run.path, run.report() or {}, 0.0)
-        elif run.recipe_yaml.is_file():
-            found = api.resume(run.path, overrides=changes, listener=watch)
-        else:
-            durable.make_folder(run.path)
-            found = api.train(recipe, run=run, listener=watch)
+        with watch.leaving(rest):
+            if run.report_json.is_file():
+                found = api.Run(run.path, run.report() or {}, 0.0)
+            elif run.recipe_yaml.is_file():
+                found = api.resume(run.path, overrides=changes, listener=watch)
+            else:
+                durable.make_folder(run.path)
+                found = api.train(recipe, run=run, listener=watch)
     except TimeIsUp:
-        note = "The last run did not end within the budget: the model is that of the winner's trial."
-        return Ending(recipe, None, is_fresh=False, note=note)
+        return Ending(recipe, None, is_fresh=False, note=_LATE)
     except (Interrupted, StorageError):
         raise
     except LuthierError as error:
         note = f"The last run failed: {error} The model is that of the winner's trial."
         return Ending(recipe, None, is_fresh=False, note=note)
-    finally:
-        watch.deadline = float("inf")
     folder.point(run.model, winner.candidate.name)
     durable.remove_tree(folder.path / "best")
     return Ending(recipe, found, is_fresh=is_fresh)
 
 
+def unproved(folder: AutoFolder, winner: Entry, recipe: Recipe, candidates: int) -> Ending:
+    """The end where there is no time for a last run."""
+    _write_recipe(folder, winner, recipe, candidates)
+    return Ending(recipe, None, is_fresh=False, note=_LATE)
+
+
+def _write_recipe(folder: AutoFolder, winner: Entry, recipe: Recipe, candidates: int) -> None:
+    head = f"# Chosen by luthier auto from {candidates} candidates: {winner.candidate.name}.\n"
+    durable.write_text(folder.recipe, head + recipe.to_yaml())
+
+
 def nothing(folder: AutoFolder, error: str = TIME_OVER) -> DataError:
     """Why there is no first result: it is the time, or what the first candidate says."""
-    late, where = error == TIME_OVER, str(folder.path)
-    words = "the budget was used up before there was a first result." if late else f"nothing was trained: {error}"
-    remedy = "Give a longer budget, or fewer rows." if late else "Mend what it says, and begin again."
-    return DataError(words, where=where, remedy=remedy, code="budget_too_small" if late else "nothing_trained")
+    if error == TIME_OVER:
+        return late(str(folder.path))
+    return DataError(
+        f"nothing was trained: {error}", where=str(folder.path), remedy="Mend what it says, and begin again.",
+        code="nothing_trained",
+    )  # fmt: skip
 
 
 def baselines_for(task: str, *, words: bool, roomy: bool) -> list[str]:

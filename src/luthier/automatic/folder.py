@@ -127,6 +127,11 @@ class AutoFolder:
             if old != target:
                 durable.remove_tree(old)
 
+    def best(self) -> tuple[Path, str]:
+        """(the folder of the best model so far, the name of its candidate), after the first `point`."""
+        found = json.loads((self.path / BEST_JSON).read_text(encoding="utf-8"))
+        return self.path / found["model"], str(found["name"])
+
     def point(self, model: Path, name: str) -> None:
         """Make a whole model folder the best one."""
         durable.write_json(self.path / BEST_JSON, {"model": str(model.relative_to(self.path)), "name": name})

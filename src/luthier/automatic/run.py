@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from luthier.automatic.ending import nothing
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.found import Automatic, report_of
 from luthier.automatic.page import page_of
 from luthier.automatic.plan import Request, asked
 from luthier.automatic.session import MakeBench, Session
+from luthier.automatic.timing import END
+from luthier.automatic.usable import PassOn, kept_here
 from luthier.core import clock, durable
+from luthier.core.alarm import TimeIsUp, alarm
 from luthier.core.errors import Interrupted, LuthierError, UsageError
 from luthier.core.events import Event, Listener, ignore
 from luthier.core.recipe import Recipe
@@ -37,6 +42,7 @@ def auto(
     listener: Listener = ignore,
     bench: MakeBench | None = None,
     spent: float = 0.0,
+    pass_on: PassOn = kept_here,
 ) -> Automatic:
     """Choose method, rank, freezing, length and learning rate for `data`, within `budget`.
 
@@ -50,6 +56,7 @@ def auto(
         out: where its folder is made; `resume` names the folder of a run that was stopped, which goes on with the
             time that was left.
         bench: what trials run on, for those who have one. spent: seconds of the budget that are gone already.
+        pass_on: takes each model that is the best from then on, and says what publishing the last one will take.
 
     Raises:
         UsageError, DataError, ModelError: before anything trains.
@@ -71,22 +78,28 @@ def auto(
             validation=validation, test=None if test is None else str(test), seed=seed, overrides=tuple(overrides),
         )  # fmt: skip
         folder = AutoFolder.create(out, Path(plain[0]).name.split(".")[0] or "data", request.to_dict())
-    return _sit(folder, request, listener, bench or _workbench, clock.monotonic() - began + spent)
+    return _sit(folder, request, listener, bench or _workbench, clock.monotonic() - began + spent, pass_on)
 
 
 def _workbench(recipe: Recipe, listener: Listener) -> Workbench:
     return Workbench(recipe, listener=listener)
 
 
-def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float) -> Automatic:
+def _sit(
+    folder: AutoFolder, request: Request, listener: Listener, bench: MakeBench, spent: float, pass_on: PassOn
+) -> Automatic:  # fmt: skip
     clockwork = Clockwork(request.budget, folder.spent() + spent)
     session: Session | None = None
+    is_new = not any(folder.journal())
     try:
         with folder.time().running(clockwork):
-            session = Session(folder, request, listener, bench, clockwork)
+            with alarm(clockwork.left - END) if is_new else nullcontext():  # what has a model goes on, and says so
+                session = Session(folder, request, listener, bench, clockwork, pass_on, spent)
             report = _work(session)
+    except TimeIsUp:
+        raise nothing(folder) from None
     except LuthierError:
-        if session is None and not any(folder.journal()):  # the data or the model was refused: nothing is to be kept
+        if session is None and is_new:  # the data or the model was refused: nothing is to be kept
             durable.remove_tree(folder.path)
         raise
     left = max(0.0, clockwork.left)
@@ -97,7 +110,7 @@ def _sit(folder: AutoFolder, request: Request, listener: Listener, bench: MakeBe
 def _work(session: Session) -> dict[str, Any]:
     folder = session.folder
     try:
-        session.run()
+        session.run(draft=lambda: page_of(report_of(session, is_done=False)))
     except (Interrupted, KeyboardInterrupt) as stop:
         _write(session, is_done=False)
         raise Interrupted(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from luthier.automatic.baseline import tfidf_value
-from luthier.automatic.ending import Ending, baselines_for, end, last_recipe, nothing
+from luthier.automatic.ending import Ending, baselines_for, end, last_recipe, nothing, unproved
 from luthier.automatic.entry import Entry, begun, reached, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
 from luthier.automatic.telling import line, row
-from luthier.automatic.timing import END, OPENING, Timing
-from luthier.automatic.watch import TIME_OVER, TimeIsUp, Watch
+from luthier.automatic.timing import OPENING, Timing
+from luthier.automatic.usable import PassOn, Usable
+from luthier.automatic.watch import TIME_OVER, Watch
 from luthier.core import clock
+from luthier.core.alarm import TimeIsUp
 from luthier.core.errors import Interrupted, LuthierError, StorageError
 from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
+from luthier.core.rundir import UNTRAINED
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import told
 from luthier.search.candidates import HURRIED, HURRY, USUAL, Candidate, Facts, candidates, linear, neighbours
@@ -28,8 +30,6 @@ from luthier.searching.clockwork import Clockwork
 from luthier.searching.workbench import Rung, TrialRun, Workbench
 
 MakeBench = Callable[[Recipe, Listener], Workbench]
-_PUBLISH_EVERY = 8.0
-"""Seconds between two models that are written; a better one in between is written at the end of the climb."""
 _WORDS = 0.25
 """Of the budget that has to be left for the linear model on word counts, whose time nothing tells beforehand."""
 _MOST = 40
@@ -47,14 +47,16 @@ class Session:
     """
 
     def __init__(
-        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, clockwork: Clockwork
-    ) -> None:
+        self, folder: AutoFolder, request: Request, listener: Listener, make_bench: MakeBench, clockwork: Clockwork,
+        pass_on: PassOn, start: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`start`: seconds from the start of this process until now."""
         self.folder, self.request, self.listener = folder, request, listener
         lines = list(folder.journal())
         self.clockwork = clockwork
-        self.watch = Watch(listener)
+        self.watch = Watch(listener, clockwork)
         self.entries = read_entries(lines)
-        self.published = next((line for line in reversed(lines) if line["kind"] == "published"), None)
+        self.usable = Usable(folder, clockwork, listener, pass_on, lines)
         self.baseline: float | None = next((line["value"] for line in lines if line["kind"] == "baseline"), None)
         self.notes: list[str] = []
         self.ending: Ending | None = None
@@ -72,15 +74,20 @@ class Session:
             self.clockwork, request.budget, learned=self.rows, compared=self.judging_rows, judged=self.tests
         )
         self.timing.reading = clock.monotonic() - began
-        self._published_at = float("-inf")
+        self.timing.outside = self.usable.outside
+        self.timing.start = start + self.timing.reading
 
-    def run(self) -> None:
-        """Everything, in order."""
+    def run(self, draft: Callable[[], object]) -> None:
+        """Everything, in order. `draft` makes the pages, as they are with the first model: that tells how long they
+        take on this machine."""
         self.tell_known()
         counts = f"{self.rows:,} rows to learn, {self.judging_rows:,} to compare on"
         budget = f"{self.request.budget:.0f} s, {self.clockwork.left:.0f} of them left"
         self.listener(Event("message", f"{self.prepared.task}: {counts}. Budget {budget}."))
         self._first()
+        began = clock.monotonic()
+        draft()
+        self.timing.draft = clock.monotonic() - began
         if self.baseline is None and not self.facts.writes and self.timing.left > _WORDS * self.request.budget:
             self._baseline()
         self._climb()
@@ -99,13 +106,14 @@ class Session:
             if entry.last is None:
                 raise nothing(self.folder, entry.error)
         trial = self.bench.open(self._recipe(entry), self._path(entry))
-        if self.published is None and self.facts.writes:
-            self.folder.publish("base", trial.export)
-            self._published(-1, 0)
-        elif self.published is None:
+        if self.usable.line is None and self.facts.writes:
+            self._put(UNTRAINED, -1, 0, trial)
+        elif self.usable.line is None:
             self._publish(entry, at_once=True, trial=trial)
-        else:
+        elif self.timing.may_prove():
             trial.advance(1)  # it answers from its folder, and can be timed
+        else:
+            return
         self.timing.pace = Pace(trial.forward_seconds() * self.rows, OPENING)
 
     def _baseline(self) -> None:
@@ -189,10 +197,11 @@ class Session:
         began, before, done = clock.monotonic(), entry.seconds, entry.last.epoch if entry.last else 0
         self._tell(entry, "running")
         try:
-            with self._patience():
+            with self.watch.leaving(self.timing.while_trying(entry.candidate, is_first=self.best is None)):
                 trial = self.bench.open(self._recipe(entry), self._path(entry))
                 result = trial.advance(_LADDER.epochs(rung, entry.epochs))
         except TimeIsUp:
+            self.timing.pace.machine(self.watch.slower)
             entry.state, entry.error = ("complete", "") if entry.rungs else ("failed", TIME_OVER)
         except (Interrupted, StorageError):
             raise
@@ -216,17 +225,6 @@ class Session:
         elapsed = self.clockwork.elapsed
         entry.reached(rung, result, elapsed)
         self.folder.note(**reached(entry, rung, result, elapsed))
-
-    @contextmanager
-    def _patience(self) -> Iterator[None]:
-        """Whoever trains inside is ended when only the time for the end is left."""
-        left = self.clockwork.left
-        reserve = min(self.timing.fixed() if self.best is not None else END, 0.6 * left)
-        self.watch.deadline = clock.monotonic() + max(0.0, left - reserve)
-        try:
-            yield
-        finally:
-            self.watch.deadline = float("inf")
 
     # time
 
@@ -265,22 +263,15 @@ class Session:
 
     def _publish(self, entry: Entry, *, at_once: bool = False, trial: TrialRun | None = None) -> None:
         """Put its model where ``luthier predict DIR`` finds it, unless it is there."""
-        known, last = self.published, entry.last
-        if last is None or (known is not None and (known["number"], known["epoch"]) == (entry.number, last.epoch)):
-            return
-        if not at_once and clock.monotonic() - self._published_at < _PUBLISH_EVERY:
+        last = entry.last
+        if last is None or self.usable.has(entry.number, last.epoch) or not (at_once or self.usable.is_due):
             return
         trial = trial or self.bench.open(self._recipe(entry), self._path(entry))
-        self.folder.publish(entry.candidate.name, trial.export)
-        self._published(entry.number, last.epoch)
+        self._put(entry.candidate.name, entry.number, last.epoch, trial)
 
-    def _published(self, number: int, epoch: int) -> None:
-        if self.published is None:
-            what = self.entries[number].candidate.name if number >= 0 else "the base itself"
-            self.listener(Event("message", f"A model that can be used is there: {what}. A better one takes its place."))
-        self.published = {"kind": "published", "number": number, "epoch": epoch, "elapsed": self.clockwork.elapsed}
-        self.folder.note(**self.published)
-        self._published_at = clock.monotonic()
+    def _put(self, name: str, number: int, epoch: int, trial: TrialRun) -> None:
+        self.usable.put(name, number, epoch, trial.export)
+        self.timing.outside = self.usable.outside
 
     def _end(self, winner: Entry) -> None:
         """The winner's last run; where time does not allow it, the model of its trial stays."""
@@ -291,13 +282,18 @@ class Session:
         baselines = baselines_for(self.prepared.task, words=words, roomy=roomy)
         recipe = last_recipe(self.shared, winner, self.request, epochs=epochs if is_fresh else 0, baselines=baselines)
         what = "The winner is trained afresh" if is_fresh else "The winner's trial is brought to its end and proved"
+        if not self.timing.may_prove():
+            self._ended(winner, unproved(self.folder, winner, recipe, len(self.entries)))
+            return
         self.listener(Event("message", f"{what}: {winner.candidate.name}."))
-        self.watch.deadline = clock.monotonic() + self.clockwork.left - END
-        self.ending = end(
-            self.folder, winner, recipe, self.watch, is_fresh=is_fresh, candidates=len(self.entries)
-        )  # fmt: skip
+        rest = self.timing.while_proving(winner.candidate)
+        ending = end(self.folder, winner, recipe, self.watch, rest, is_fresh=is_fresh, candidates=len(self.entries))
+        self._ended(winner, ending)
+
+    def _ended(self, winner: Entry, ending: Ending) -> None:
+        self.ending = ending
         self.folder.note(kind="ended", number=winner.number, elapsed=self.clockwork.elapsed)
-        self.notes += [self.ending.note] if self.ending.note else []
+        self.notes += [ending.note] if ending.note else []
 
     # small things
 
@@ -317,6 +313,5 @@ class Session:
             self.listener(Event("known", data=self._row(entry, entry.state)))
 
     def _row(self, entry: Entry, state: str) -> dict[str, Any]:
-        published = self.published["number"] if self.published else None
         more = {"metric": self.metric, "higher_is_better": self.higher, "budget": self.request.budget}
-        return {**row(entry, state, self.best, published), **more, "elapsed": self.clockwork.elapsed}
+        return {**row(entry, state, self.best, self.usable.number), **more, "elapsed": self.clockwork.elapsed}

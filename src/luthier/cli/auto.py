@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from luthier.cli import output
 from luthier.cli.auto_view import auto_progress, show
 from luthier.cli.parser import add_columns, add_common, columns_of
+from luthier.cli.server_address import add_remote, add_server, refuse, wanted_server
 from luthier.core import clock
+from luthier.core.alarm import starting
 from luthier.core.durations import seconds_of
 from luthier.core.errors import UsageError
 
 SUMMARY = "Choose method, rank, freezing, length and learning rate within a time budget."
 USAGE = """luthier auto DATA [--budget 10m] [--task T] [--model M] [--test FILE] [--validation SHARE|FILE]
                     [--columns ROLE=COLUMN] [--set KEY=VALUE]... [--seed N] [--out DIR] [--json]
-       luthier auto --resume DIR"""
+       luthier auto --resume DIR
+       luthier auto DATA ... --server URL [--key-file F] [--suffix WORD] [--detach]
+       luthier auto --resume ID --server URL"""
 EXAMPLE = """\
 example:
   luthier auto train.csv --budget 10m --test test.csv
   luthier auto chats.jsonl --task chat --budget 30m
   luthier auto --resume autos/20260102-101500-train-auto
   luthier predict autos/20260102-101500-train-auto "what a film"
+  luthier auto train.csv --budget 10m --server http://127.0.0.1:8321
 
 The budget holds for everything, the start and the report included. The folder answers `luthier predict` from the
 first model on, within the first minute, and whenever it is stopped; --resume goes on with the time that was left. At
 the end the winner is trained afresh, with checks and report. docs/auto.md says what is tried and how it is chosen.
+With --server the files are sent there, and the new model's name is printed last; it answers from the first model on.
+Ctrl-C then leaves the run alone, and --resume with its id shows it again.
 """
 BUDGET = "10m"
 _LONGEST_START = 60.0
@@ -47,6 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="where its folder is made (autos)")
     parser.add_argument("--resume", metavar="DIR", help="go on with the time that was left")
     add_columns(parser)
+    add_server(parser, optional=True)
+    add_remote(parser)
     add_common(parser)
 
 
@@ -60,7 +70,14 @@ def run(args: argparse.Namespace) -> int:
             code="no_data", param="data",
         )  # fmt: skip
     budget = seconds_of(args.budget or BUDGET)
-    from luthier import automatic
+    if wanted_server(args) is not None:
+        refuse(args, ("out",), "A server keeps its runs itself.")
+        from luthier.cli.remote_auto import auto_there
+
+        return auto_there(args, budget, _share_or_file(args.validation))
+    refuse(args, ("suffix", "detach"), "It is for a run on a server: name that with --server URL.")
+    with starting(budget, _started()) if args.resume is None else nullcontext():
+        from luthier import automatic
 
     with auto_progress(quiet=args.quiet) as listener:
         if args.resume is not None:

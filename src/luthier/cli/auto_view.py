@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,14 @@ class AutoTable(LiveTable):
 
 
 def show(report: Mapping[str, Any], folder: Path) -> None:
-    """The verdict, the candidates, and where to look."""
+    """The candidates, the verdict, and where to look."""
+    best = report["best"]
+    recipe = [f"recipe: {best['recipe_file']}"] if best and best["recipe_file"] else []
+    show_result(report, [*recipe, f"report: {folder / 'auto.html'}"])
+
+
+def show_result(report: Mapping[str, Any], places: Sequence[str]) -> None:
+    """The same with `places` where to look, a line each."""
     from rich.table import Table
 
     console = output.stdout_console()
@@ -75,13 +82,12 @@ def show(report: Mapping[str, Any], folder: Path) -> None:
     known = [one for one in report["trials"] if one["value"] is not None]
     for one in sorted(known, key=lambda one: (one["number"] != best, -sign * one["value"]))[:_ROWS]:
         table.add_row(
-            f"{'* ' if one['number'] == best else '  '}{one['name']}", f"{one['epoch']}/{one['epochs']}",
+            f"{'* ' if one['number'] == best else '  '}{output.clean(one['name'])}", f"{one['epoch']}/{one['epochs']}",
             told(report["metric"], one["value"]), f"{one['seconds']:.1f}", f"{one['trainable_parameters']:,}",
         )  # fmt: skip
     console.print(table)
-    console.print(report["verdict"])
+    console.print(output.clean(report["verdict"]))
     for note in report["notes"]:
         console.print(f"note: {output.clean(note)}")
-    if report["best"] and report["best"]["recipe_file"]:
-        console.print(f"recipe: {report['best']['recipe_file']}", soft_wrap=True)
-    console.print(f"report: {folder / 'auto.html'}", soft_wrap=True)
+    for place in places:
+        console.print(place, soft_wrap=True)

@@ -28,7 +28,7 @@ OPENAI_BASE_URL is the server), and is sent to no other address.
 _ONE = {
     "show": "one job in full",
     "events": "what happened, oldest first",
-    "cancel": "end a job; it gives no model",
+    "cancel": "end a job; only an automatic run gives a model then, its best so far",
     "pause": "stop a job at its next checkpoint",
     "resume": "let a paused job go on",
     "result": "fetch the metrics of each step and the report",
@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         output.print_json(job)
     elif changes:
         print(f"{job['id']}: {job['status']}")
+        if job.get("fine_tuned_model") and job.get("verdict"):
+            output.note(f"{job['verdict']} {job['fine_tuned_model']}")
     else:
         _show(job)
     return 0

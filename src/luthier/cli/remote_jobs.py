@@ -14,6 +14,9 @@ from luthier.core.events import Event, Listener
 
 JOBS = "/v1/fine_tuning/jobs"
 RECIPE_JOBS = "/luthier/v1/jobs"
+AUTOS = "/luthier/v1/autos"
+_AUTO = "auto-"
+"""How the ids of automatic runs begin."""
 TERMINAL = ("succeeded", "failed", "cancelled")
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_AWAY = 300.0
@@ -31,12 +34,12 @@ class JobFailed(LuthierError):
 
 def job_path(job: str) -> str:
     """Where a job stands."""
-    return f"{JOBS}/{named(job)}"
+    return f"{AUTOS if job.startswith(_AUTO) else JOBS}/{named(job)}"
 
 
 def whole_job(server: Server, job: str) -> Raw:
     """A job with its task, steps and metrics, for which OpenAI has no words."""
-    return server.get(f"{RECIPE_JOBS}/{named(job)}")
+    return server.get(job_path(job) if job.startswith(_AUTO) else f"{RECIPE_JOBS}/{named(job)}")
 
 
 def metrics_text(job: Raw) -> str:
@@ -54,7 +57,7 @@ def events_since(server: Server, job: str, last: str | None) -> list[Raw]:
     found: list[Raw] = []
     after: str | None = None
     while True:
-        page = server.get(f"{job_path(job)}/events", after=after, limit=EVENTS_PER_PAGE)
+        page = server.get(f"{JOBS}/{named(job)}/events", after=after, limit=EVENTS_PER_PAGE)
         for event in page["data"]:
             if event["id"] == last:
                 return found[::-1]

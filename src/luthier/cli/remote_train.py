@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from luthier.cli import output
 from luthier.cli.progress import progress
 from luthier.cli.remote import Server
+from luthier.cli.remote_files import send_files
 from luthier.cli.remote_jobs import RECIPE_JOBS, TERMINAL, check_end, follow, metrics_text, shown_by, whole_job
 from luthier.core.errors import UsageError
 
@@ -82,42 +82,6 @@ def _sent(server: Server, recipe: Recipe) -> dict[str, Any]:
             "a server takes no files of anchors.",
             remedy="Write evaluate.forgetting: true, or train here.", param="evaluate.forgetting.anchors",
         )  # fmt: skip
-    wanted = {name: _files(data[name], f"data.{name}") for name in SOURCES
-              if isinstance(data.get(name), str | list)}  # fmt: skip
-    ids: dict[Path, str] = {}
-    for name, files in wanted.items():
-        for file in files:
-            if file not in ids:
-                output.note(f"sending {output.clean(str(file))} ({file.stat().st_size:,} bytes)")
-                ids[file] = server.upload(file, "fine-tune" if file.suffix == ".jsonl" else "user_data")["id"]
-        data[name] = ids[files[0]] if len(files) == 1 else [ids[file] for file in files]
+    wanted = {name: data[name] for name in SOURCES if isinstance(data.get(name), str | list)}
+    data |= send_files(server, wanted, prefix="data.")
     return values
-
-
-def _files(source: str | list[str], key: str) -> list[Path]:
-    """The files that a source names; a `UsageError` for what is no file of this machine."""
-    found: list[Path] = []
-    for text in [source] if isinstance(source, str) else source:
-        if text.startswith("file-") and not Path(text).exists():
-            raise UsageError(
-                f"{text} looks like the id of a file on a server.",
-                remedy="Name the file itself; it is sent.", param=key,
-            )  # fmt: skip
-        if "://" in text:
-            raise UsageError(
-                "a server fetches nothing from other machines.", where=text,
-                remedy="Download the file first, then name it here.", code="remote_source", param=key,
-            )  # fmt: skip
-        path = Path(text)
-        files = [path]
-        if not path.exists() and any(mark in text for mark in "*?["):
-            files = sorted(path.parent.glob(path.name))
-        for file in files or [path]:
-            if not file.is_file():
-                reason = "is a folder" if file.is_dir() else "is not there"
-                raise UsageError(
-                    f"this {reason}, and only files can be sent.", where=str(file),
-                    remedy="Name one or more files.", code="not_a_file", param=key,
-                )  # fmt: skip
-            found.append(file)
-    return found

@@ -74,6 +74,20 @@ def add_server(parser: argparse.ArgumentParser, *, optional: bool) -> None:
     )
 
 
+def add_remote(parser: argparse.ArgumentParser) -> None:
+    """Options of a job on a server."""
+    group = parser.add_argument_group("a job on a server")
+    group.add_argument("--suffix", metavar="WORD", help="part of the new model's name")
+    group.add_argument("--detach", action="store_true", help="do not wait for the end")
+
+
+def refuse(args: argparse.Namespace, names: tuple[str, ...], remedy: str) -> None:
+    """Raise `UsageError` for options that go only with a server, or only without one."""
+    for name in names:
+        if getattr(args, name):
+            raise UsageError(f"--{name} does not fit here.", remedy=remedy, code="option_does_not_fit", param=name)
+
+
 def wanted_server(args: argparse.Namespace) -> str | None:
     """What `--server` says; None where it was not used."""
     found: str | None = getattr(args, "server", None)

@@ -10,7 +10,7 @@ from luthier.cli.parser import add_columns, add_common
 from luthier.cli.progress import progress
 from luthier.cli.recipes import recipe_of
 from luthier.cli.remedy import add_remedy, remedy
-from luthier.cli.server_address import add_server, wanted_server
+from luthier.cli.server_address import add_remote, add_server, refuse, wanted_server
 from luthier.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,24 +73,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_common(parser)
 
 
-def add_remote(parser: argparse.ArgumentParser) -> None:
-    """Options of a job on a server."""
-    group = parser.add_argument_group("a job on a server")
-    group.add_argument("--suffix", metavar="WORD", help="part of the new model's name")
-    group.add_argument("--detach", action="store_true", help="do not wait for the end")
-
-
 def run(args: argparse.Namespace) -> int:
     """Train, show the result, print the folder."""
     if wanted_server(args) is not None:
-        _refuse(args, ("resume", "out", "remedy"), "A server keeps its runs itself: luthier jobs shows them.")
+        refuse(args, ("resume", "out", "remedy"), "A server keeps its runs itself: luthier jobs shows them.")
         from luthier.cli.remote_train import train_there
 
         return train_there(args, recipe_of(args))
-    _refuse(args, ("suffix", "detach"), "It is for a job on a server: name that with --server URL.")
+    refuse(args, ("suffix", "detach"), "It is for a job on a server: name that with --server URL.")
     if args.remedy is not None:
         return remedy(args)
-    _refuse(args, ("budget",), "It is for --remedy forgetting.")
+    refuse(args, ("budget",), "It is for --remedy forgetting.")
     finished = train(args)
     if args.json:
         output.print_json({"run": str(finished.path), "metrics": finished.metrics, "seconds": finished.seconds})
@@ -129,12 +122,6 @@ def show(finished: Run) -> None:
     for warning in finished.report.get("warnings", []):
         console.print(f"warning: {output.clean(str(warning))}")
     console.print(f"report: {finished.path / 'report.html'}", soft_wrap=True)
-
-
-def _refuse(args: argparse.Namespace, names: tuple[str, ...], remedy: str) -> None:
-    for name in names:
-        if getattr(args, name):
-            raise UsageError(f"--{name} does not fit here.", remedy=remedy, code="option_does_not_fit", param=name)
 
 
 def _only_resume(args: argparse.Namespace) -> None:

@@ -25,9 +25,10 @@ class ModelRef:
     """Which model answers.
 
     Attributes:
-        name: as the client calls it (``luthier-nano``, ``ft:...``), unique per weights; the engine's key.
+        name: as the client calls it (``luthier-nano``, ``ft:...``).
         base: catalogue name or local folder of the base.
-        folder: the tuned model's folder (a run's ``model/``); None = the base itself.
+        folder: the tuned model's folder (a run's ``model/``), unique per weights; None = the base itself. Where a name
+            comes with another folder, a better model has taken its place, and the one before leaves.
     """
 
     name: str

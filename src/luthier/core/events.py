@@ -15,8 +15,9 @@ Level = Literal["info", "warn", "error"]
 class Event:
     """One thing that happened.
 
-    `kind` is one of: message, gate, size, forecast, step, judging, evaluation, sample, saving, checkpoint, finished,
-    proving, interrupted, failed, trial (of a search or an automatic run), known (a trial of an earlier sitting), alive.
+    `kind` is one of: message, gate, size, forecast, freezing (rows whose frozen layers are computed), step, judging,
+    evaluation, sample, saving, checkpoint, finished, proving, interrupted, failed, trial (of a search or an automatic
+    run), known (a trial of an earlier sitting), alive.
     `data` is JSON. `SIGNALS` are told before something begins, and are not kept.
     """
 
@@ -37,7 +38,7 @@ class Event:
         }
 
 
-SIGNALS = ("judging", "saving", "proving")
+SIGNALS = ("freezing", "judging", "saving", "proving")
 Listener = Callable[[Event], None]
 
 

@@ -17,6 +17,8 @@ from luthier.core.errors import ModelError, nearest
 
 BEST_JSON = "best.json"
 """In the folder of an automatic run: which of its models is the best now, as ``{"model": "best/0002-..."}``."""
+UNTRAINED = "base"
+"""The name in there of a model that nothing was taught yet."""
 _STEP = re.compile(r"step-(\d{6,})")
 
 

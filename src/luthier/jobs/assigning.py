@@ -48,7 +48,7 @@ class Assigning:
 
         Raises `StorageError`, `NotFound` for what is gone, and `RecipeError` for what names no stored file.
         """
-        job = claim.job
+        job, began = claim.job, clock.monotonic()
         read = self._store.files.get
         paths, digests = place.bring_files(self._artefacts, lambda name: read(job.project_id, name))
         parent = None
@@ -57,7 +57,7 @@ class Assigning:
         return Assignment(
             job.id, claim.fence, self._recipe(job, paths, place), str(place.run.path), str(place.lock),
             str(place.scratch), digests, parent, self._save_seconds, memory_bytes=self._memory_bytes, nice=self._nice,
-            state=self._state(job), kind=job.kind, started_at=clock.now().timestamp(),
+            state=self._state(job), kind=job.kind, started_at=began,
         )  # fmt: skip
 
     def _recipe(self, job: Job, paths: Mapping[str, Path], place: Workplace) -> dict[str, Any]:

@@ -13,14 +13,15 @@ from luthier.automatic.page import page_of
 from luthier.automatic.plan import asked
 from luthier.automatic.telling import row
 from luthier.core import clock, durable, durable_files
+from luthier.core.errors import LuthierError
 from luthier.core.events import Event, Listener
 from luthier.jobs.parts import PartsListener
 from luthier.jobs.pipeline import check_files
-from luthier.jobs.worker_wire import Assignment
+from luthier.jobs.worker_wire import Ask, Assignment
 from luthier.models.run_model import model_folder
 
-MOST_OF_THE_START = 0.25
-"""Of the budget, that starting a worker may use: on a machine that is too busy the run is late, and not in vain."""
+_ROWS_SECONDS, _BYTES_A_SECOND = 1.5, 50e6
+"""What publishing a model takes: rows and events in the database, and its files, read and written once."""
 USE = "The model is on the server, under the name that the page of this run shows; there it is tried and deployed."
 _NAMES = (
     "number", "name", "state", "epochs", "epoch", "value", "seconds", "error", "metric", "best", "published", "elapsed",
@@ -28,10 +29,12 @@ _NAMES = (
 )  # fmt: skip
 
 
-def run_auto(assignment: Assignment, listener: Listener) -> dict[str, Any]:
-    """Choose, or go on; gives the run's folder, its winner, and facts of the winner's last run.
+def run_auto(assignment: Assignment, listener: Listener, ask: Ask) -> dict[str, Any]:
+    """Choose, or go on; gives the run's folder, its winner, and facts of the winner's last run. The supervisor, whom
+    `ask` asks, publishes each model that is the best from then on.
 
-    The budget counts from the start of this process; the time between two workers is not counted.
+    The budget counts from the job's turn to the rows that end it: the start of this process, and what the supervisor
+    does with the result, are part of it. The time between two workers is not.
 
     Raises `LuthierError`; `Interrupted` after a signal, with everything saved.
     """
@@ -50,10 +53,13 @@ def run_auto(assignment: Assignment, listener: Listener) -> dict[str, Any]:
             validation=data.get("validation"), seed=how.get("seed", 0), overrides=tuple(how.get("overrides") or ()),
         )  # fmt: skip
         folder.begin(request.to_dict())
-    since = clock.now().timestamp() - assignment.started_at if assignment.started_at else 0.0
-    spent = max(0.0, min(since, MOST_OF_THE_START * float(folder.request()["budget"])))
+    spent = max(0.0, clock.monotonic() - assignment.started_at) if assignment.started_at else 0.0
     try:
-        found = auto(resume=folder.path, listener=told, spent=spent)
+        found = auto(resume=folder.path, listener=told, spent=spent, pass_on=Passing(ask))
+    except LuthierError as error:
+        if error.where == str(folder.path):
+            error.where = ""  # nobody has this folder
+        raise
     finally:
         _page_for_the_server(folder)
     report = found.report
@@ -71,6 +77,20 @@ def run_auto(assignment: Assignment, listener: Listener) -> dict[str, Any]:
         "method": best["recipe"]["method"]["kind"],
         "best": {name: best[name] for name in ("trial", "name", "value")},
     }
+
+
+class Passing:
+    """Passes the best model so far on to the supervisor; tells how long it takes for one: as it was measured, and
+    before that by its size."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def __call__(self, model: Path, name: str) -> float:
+        """The supervisor has hold of `model` when this returns."""
+        measured = self._ask("best")["seconds"]
+        size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+        return _ROWS_SECONDS + (size / _BYTES_A_SECOND if measured is None else float(measured))
 
 
 def _page_for_the_server(folder: AutoFolder) -> None:

@@ -30,6 +30,9 @@ class Ending:
 
     def settle(self) -> Job:
         """The job as it is now. Raises `Lost`."""
+        if self.running.best is not None:
+            with self.running.beating():
+                self.running.best.close()
         running, last = self.running, self.running.last or {}
         kind, cause = last.get("kind"), last.get("cause")
         if kind == "result" and running.asked != "cancel":

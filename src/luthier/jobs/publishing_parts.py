@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from luthier.core import clock, durable, durable_files
-from luthier.core.rundir import BEST_JSON, RunDir, read_jsonl
+from luthier.core.rundir import RunDir
 from luthier.jobs.artefacts import Artefacts
+from luthier.jobs.best_so_far import Best
 from luthier.jobs.publishing import Published, put_report
 from luthier.jobs.records import Job, Model, NewEvent
 from luthier.jobs.tuned_names import final_artefact, parts_artefact, report_artefact, tuned_name
@@ -16,8 +16,6 @@ from luthier.jobs.workplace import Workplace
 
 _TOLD = ("metrics", "verdict", "warnings", "best", "arm")
 _TEXTS = (".json", ".html", ".yaml")
-UNTRAINED = "base"
-"""The name in best.json of a model that nothing was taught yet."""
 _KEPT = ("search.json", "search.html", "best.yaml", "decision.json", "decision.html", "answers.jsonl", "auto.json",
          "auto.html", "recipe.yaml")  # fmt: skip
 
@@ -32,7 +30,7 @@ def publish_parts(artefacts: Artefacts, place: Workplace, result: dict[str, Any]
         "step": result["steps"],
         "task": result["task"],
         "result": {
-            **job.result,
+            **_without_usable(job),
             **{name: result[name] for name in _TOLD if name in result},
             "folder": parts_artefact(job.id),
         },
@@ -54,34 +52,22 @@ def publish_stopped(artefacts: Artefacts, place: Workplace, organisation: str) -
     """What an automatic run that is cancelled leaves: the best model so far, and what it knows; None where there is
     no model, or none that was trained. Raises `StorageError`."""
     job, folder = place.job, place.run.path
-    pointer = folder / BEST_JSON
-    if job.kind != "auto" or not pointer.is_file():
+    best = Best.of(place) if job.kind == "auto" else None
+    if best is None:
         return None
-    best = json.loads(pointer.read_text(encoding="utf-8"))
-    source = folder / best["model"]
-    settings = json.loads((source / "luthier.json").read_text(encoding="utf-8"))
-    if best["name"] == UNTRAINED:
-        return None
-    found = {**job.result, **_measured(folder, best["name"])}
+    found = {**_without_usable(job), **best.measured(folder)}
     if (folder / "auto.json").is_file():  # a worker that was ended at once wrote none
         _put_folder(artefacts, place, folder)
         found["folder"] = parts_artefact(job.id)
-    told = {"model": str(source), "task": settings["task"], "method": settings["method"]["kind"]}
-    model = _model(artefacts, job, told, organisation)
-    event = NewEvent("model", f"The best model so far is kept: {best['name']}", data={"model": model.name})
+    artefacts.put_folder(final_artefact(job.id), best.folder)
+    model = best.model(job, organisation, final_artefact(job.id))
+    event = NewEvent("model", f"The best model so far is kept: {best.name}", data={"model": model.name})
     return Published([model], [], [], [event], {"fine_tuned_model": model.name, "result": found})
 
 
-def _measured(folder: Path, name: str) -> dict[str, Any]:
-    """What the journal of an automatic run knows of the candidate of this name."""
-    lines = list(read_jsonl(folder / "journal.jsonl"))
-    number = next((one["number"] for one in lines if one["kind"] == "begun" and one["candidate"]["name"] == name), None)
-    last = next((one["result"] for one in reversed(lines) if one["kind"] == "rung" and one["number"] == number), None)
-    if last is None:
-        return {}
-    metric = last["history"][-1]["metric_name"]
-    best = {"trial": number, "name": name, "value": last["value"]}
-    return {"best": best, "metrics": {metric: last["value"]}}
+def _without_usable(job: Job) -> dict[str, Any]:
+    """The result of a job but for where the model was that could be called while it ran."""
+    return {name: value for name, value in job.result.items() if name != "usable"}
 
 
 def _put_folder(artefacts: Artefacts, place: Workplace, source: Path) -> None:

@@ -97,14 +97,17 @@ class Queue:
         estimated_finish: int | None = None,
         checkpoint: JobCheckpoint | None = None,
         models: Sequence[Model] = (),
+        **fields: Any,
     ) -> None:
-        """Write down what happened. Events, checkpoints and models that are there already are left as they are.
+        """Write down what happened, and set `fields` of the job. Events and checkpoints that are there already are
+        left as they are; a model of the same name and job becomes what is given here.
 
         The step of a job never falls: a run that goes on from a checkpoint repeats steps that were recorded.
         """
+        settable(fields)
         with self._changes.write() as transaction:
             row = self._held(transaction, claim)
-            values: dict[str, Any] = {
+            values: dict[str, Any] = fields | {
                 "total_steps": total_steps,
                 "chosen": None if chosen is None else dict(chosen),
                 "estimated_finish": estimated_finish,
@@ -260,6 +263,8 @@ def _add_checkpoints(transaction: Transaction, row: JobRow, new: Sequence[JobChe
 
 def _add_models(transaction: Transaction, new: Sequence[Model]) -> None:
     for model in new:
-        known = sql.select(model_table.c.name).where(model_table.c.name == model.name)
-        if transaction.connection.execute(known).first() is None:
-            transaction.connection.execute(model_table.insert().values(values_of(model)))
+        same = (model_table.c.name == model.name, model_table.c.job_id == model.job_id)
+        values = values_of(model)
+        now = {name: values[name] for name in ("artefact", "base_model", "task", "method")}
+        if transaction.connection.execute(model_table.update().where(*same).values(now)).rowcount == 0:
+            transaction.connection.execute(model_table.insert().values(values))

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from luthier.core import clock
 from luthier.core.errors import LuthierError, StorageError
+from luthier.jobs.best_so_far import BestSoFar
 from luthier.jobs.children import Child, oom_kills
 from luthier.jobs.errors import StaleClaim, Unavailable
 from luthier.jobs.patience import Patience
@@ -56,7 +57,9 @@ class RunningJob:
         descriptor: int,
         patience: Patience,
         free_bytes: Callable[[], int],
+        best: BestSoFar | None = None,
     ) -> None:
+        """`best` publishes what an automatic run has found, whenever its worker says that there is a better one."""
         self.queue, self.claim, self.place, self.child, self.patience = queue, claim, place, child, patience
         self.last: dict[str, Any] | None = None
         self.status: int | None = None
@@ -66,6 +69,7 @@ class RunningJob:
         self.peak_bytes = 0
         self.needed_bytes = 0
         self.telling = Telling(place.named) if place.job.kind in TRAININGS else Progress(place.named)
+        self.best = best
         self._free_bytes = free_bytes
         self._descriptor = descriptor
         self._first_step = max(place.run.steps(), default=0)
@@ -188,6 +192,10 @@ class RunningJob:
             self._answer(line)
         elif kind == "journal":
             self._journal(line)
+        elif kind == "best":
+            if self.best is not None:
+                self.best.take()
+            self._answer(line, seconds=None if self.best is None else self.best.seconds)
         elif kind in ENDINGS:
             self.last = line
             self._measure()

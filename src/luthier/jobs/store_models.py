@@ -45,6 +45,12 @@ class ModelStore:
             rows = connection.execute(query.order_by(jobs.c.number.desc()).limit(limit))
             return [dict(zip(names, row, strict=True)) for row in rows]
 
+    def used(self, artefacts: Sequence[str]) -> set[str]:
+        """Those of `artefacts` that are a model's."""
+        query = sql.select(models.c.artefact).where(models.c.artefact.in_(artefacts))
+        with self._database.read() as connection:
+            return {row[0] for row in connection.execute(query)}
+
     def delete(self, project: str, name: str) -> Model:
         """Forget a model and its permissions; Conflict while a job goes on from it, or an endpoint runs it."""
         mine = (models.c.name == name, models.c.project_id == project)

@@ -16,11 +16,13 @@ from luthier.core import clock, durable, durable_files
 from luthier.core.errors import LuthierError, StorageError
 from luthier.jobs.artefacts import Artefacts
 from luthier.jobs.assigning import Assigning
+from luthier.jobs.best_so_far import BestSoFar
 from luthier.jobs.checking import Checking
 from luthier.jobs.children import Child, computing_environment
 from luthier.jobs.ending import DISK_FULL, LEAST_ROOM, Ending
 from luthier.jobs.errors import Conflict, NotFound, StaleClaim, Unavailable
 from luthier.jobs.ids import JOB_PREFIXES
+from luthier.jobs.leftovers import Leftovers
 from luthier.jobs.patience import Patience
 from luthier.jobs.queue import Queue
 from luthier.jobs.records import TERMINAL, Claim, Job, JobEvent, NewEvent
@@ -77,6 +79,7 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._checking = Checking(store, artefacts, work, self.patience, self._wake.set)
         self._room_looked = clock.monotonic()
+        self._leftovers = Leftovers(artefacts, store.models, work / "leftovers.json")
         self._assigning = Assigning(
             store, artefacts, self.models, self.patience.save, memory_bytes, nice, assistants, track
         )
@@ -160,6 +163,7 @@ class Supervisor:
         if clock.monotonic() - self._room_looked >= self.patience.room:
             self._room_looked = clock.monotonic()
             self._resume_where_room_is()
+            self._leftovers.look()
         while not self._ending.is_set() and (claim := self.queue.claim(self.devices)) is not None:
             self._start(claim)
 
@@ -202,7 +206,10 @@ class Supervisor:
             raise
         finally:
             os.close(writing)
-        running = RunningJob(self.queue, claim, place, child, reading, self.patience, self._free_bytes)
+        best = None
+        if claim.job.kind == "auto":
+            best = BestSoFar(self.queue, claim, place, self.artefacts, self.organisation, self._leftovers)
+        running = RunningJob(self.queue, claim, place, child, reading, self.patience, self._free_bytes, best)
         child.tell(assignment.to_line())
         return running
 

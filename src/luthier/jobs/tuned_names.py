@@ -27,6 +27,11 @@ def final_artefact(job_id: str) -> str:
     return f"models/{job_id}/final"
 
 
+def best_artefact(job_id: str, version: str) -> str:
+    """Where a model is kept that was the best of an automatic run at some time; `version` is the name of its folder."""
+    return f"models/{job_id}/best-{version}"
+
+
 def checkpoint_artefact(job_id: str, step: int) -> str:
     """Where the model after `step` is kept."""
     return f"models/{job_id}/step-{step}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from luthier.core.events import Listener
@@ -23,9 +25,15 @@ def run_job(assignment: Assignment, listener: Listener, ask: Ask) -> dict[str, A
 
         return run_decision(assignment, listener)
     if assignment.kind == "auto":
-        from luthier.jobs.auto_job import run_auto
+        from luthier.core import clock
+        from luthier.core.alarm import starting
 
-        return run_auto(assignment, listener)
+        spent = clock.monotonic() - assignment.started_at if assignment.started_at else 0.0
+        is_new = not Path(assignment.run).is_dir()  # what has a model goes on, and says so
+        with starting(float(assignment.recipe["auto"]["budget"]), spent) if is_new else nullcontext():
+            from luthier.jobs.auto_job import run_auto
+
+        return run_auto(assignment, listener, ask)
     from luthier.jobs import pipeline
 
     return pipeline.run_job(assignment, listener)

@@ -2,8 +2,9 @@
 
 The supervisor writes an `Assignment` to the worker's stdin, and later answers, ``{"answer": id, ...}``. The worker
 writes to a descriptor of its own: every `core.events.Event` as it happens, lines of the kinds `ENDINGS`, and what is
-answered: ``sync`` (when all before it is committed) and ``journal`` (of a search: read from ``start``, or add
-``entries`` as transaction ``number``).
+answered: ``sync`` (when all before it is committed), ``journal`` (of a search: read from ``start``, or add ``entries``
+as transaction ``number``) and ``best`` (of an automatic run: there is a better model; ``seconds`` of the answer is what
+publishing the one before took, null where nothing tells).
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Assignment:
         state: folder of the finished run (`run_state`) that is trained further, from its last checkpoint.
         scratch: a folder for what only this job needs.
         memory_bytes: most address space of the worker; 0: no limit.
-        started_at: when the worker was started, in seconds since 1970: of a budget, its start counts too.
+        started_at: by `clock.monotonic`, which all processes of a machine share, when the job's turn came: of a budget,
+            the start of its worker counts too.
         nice: how far the worker stands back, so that answers and polls go first.
     """
 

@@ -26,6 +26,8 @@ _SHARE_FOR_LIST = 0.6
 _SHARE_ALONE, _SLOWER = 0.5, 1.15
 """Of the time for finding, what the whole training of the usual recipe may take if others are to be tried, too; and how
 much slower it may be than foretold without losing its last epoch."""
+FAR = 1.5
+"""How many times longer than foretold is no noise, and no difference between candidates of one kind."""
 _UNKNOWN = 1.2
 """A kind that was never timed is taken to be a little slower than the others."""
 
@@ -35,16 +37,39 @@ class Pace:
 
     Attributes:
         overhead: seconds of opening a trial, besides its epochs.
+        slower: how many times longer things take now than when they were timed first; 1 or more.
     """
 
     def __init__(self, unit: float, overhead: float) -> None:
         self._first, self.overhead = unit, overhead
         self._units: dict[str, float] = {}
+        self.slower = 1.0
+
+    def knows(self, candidate: Candidate) -> bool:
+        """Whether its kind was timed."""
+        return candidate.kind in self._units
 
     def saw(self, candidate: Candidate, epochs: int, seconds: float) -> None:
-        """`epochs` epochs took `seconds`."""
-        if epochs > 0 and not candidate.is_closed:
-            self._units[candidate.kind] = seconds / (epochs * candidate.cost)
+        """`epochs` epochs took `seconds`. Where that is far from what this kind took before, it is the machine that
+        changed, and everything else takes as much longer."""
+        if epochs <= 0 or candidate.is_closed:
+            return
+        unit = seconds / (epochs * candidate.cost)
+        before = self._units.get(candidate.kind)
+        if before:
+            self.machine(unit / before)
+        self._units[candidate.kind] = unit
+
+    def machine(self, ratio: float) -> None:
+        """The machine takes `ratio` times as long as it did; what is near 1 is noise, and faster than at first it
+        is not held to be."""
+        if 1 / FAR < ratio < FAR:
+            return
+        ratio = max(ratio, 1 / self.slower)
+        self.slower *= ratio
+        self._first *= ratio
+        self.overhead *= ratio
+        self._units = {kind: ratio * unit for kind, unit in self._units.items()}
 
     def opened(self, seconds: float) -> None:
         """A trial took `seconds` besides its epochs."""

@@ -82,12 +82,16 @@ class Registry:
             self._hosts[host.key] = host
         resident.used = clock.monotonic()
         self._residents[parcel.ref] = resident
+        self._leave(parcel.ref.name, besides=parcel.ref)  # a better model has taken the place of the one before
         return resident
 
     def unload(self, ref: ModelRef) -> None:
         """Forget a model, now or when its last request has ended. Its name is enough: who deletes a model may not know
         its folder any more. Asked for meanwhile, it is loaded anew, beside the one that leaves."""
-        for resident in [one for one in self._residents.values() if one.ref.name == ref.name]:
+        self._leave(ref.name)
+
+    def _leave(self, name: str, besides: ModelRef | None = None) -> None:
+        for resident in [one for one in self._residents.values() if one.ref.name == name and one.ref != besides]:
             if resident.active:
                 resident.leaving = True
                 self._leaving.append(self._residents.pop(resident.ref))

@@ -179,7 +179,14 @@ def _open_caches(parts: Parts, source: BaseSource, from_scratch: bool, listener:
         key = ("trunk", id(table), forward.boundary, model.pooling, model.precision, forward.way, from_scratch)
         return shared.once(
             (*key, parts.recipe.train.seed if from_scratch else None),
-            lambda: TrunkCache.open(forward, table, base=base, batch_size=CACHE_ROWS, max_tokens=MAX_TOKENS),
+            lambda: TrunkCache.open(
+                forward,
+                table,
+                base=base,
+                batch_size=CACHE_ROWS,
+                max_tokens=MAX_TOKENS,
+                on_progress=lambda done, rows: listener(Event("freezing", data={"done": done, "rows": rows})),
+            ),
         )
 
     runner.cache = opened(parts.table)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
+from luthier.jobs.best_so_far import stopped_words
 from luthier.jobs.recipes import file_ids
 from luthier.jobs.records import Identity, Job
 from luthier.server import store_call
@@ -58,9 +59,9 @@ class NamedCandidate(Shape):
 
 
 class AutoShape(PartJob):
-    """An automatic run. `best` is the best candidate so far, at last the winner; `usable` the one whose model is there
-    already, which the run gives if it is cancelled now. `recipe`, `final` (what the winner's last run proved), `rows`,
-    `notes` and `seconds` come with its end."""
+    """An automatic run. `best` is the best candidate so far, at last the winner; `usable` the one whose model can be
+    called already, by the name `fine_tuned_model`, and is kept if the run is cancelled now. `recipe`, `final` (what
+    the winner's last run proved), `rows`, `notes` and `seconds` come with its end."""
 
     object: Literal["auto"]
     request: dict[str, Any]
@@ -140,7 +141,7 @@ async def auto_page(auto_id: AutoId, state: State, caller: Caller) -> Response:
 
 @router.post("/{auto_id}/cancel", operation_id="cancelAuto", response_model=AutoShape)
 async def cancel_auto(auto_id: AutoId, state: State, caller: Caller) -> Response:
-    """End an automatic run. Where it was running and a model was there, the best one so far is kept and published."""
+    """End an automatic run. Where a model was there, the best one so far is kept, and `verdict` says so."""
     return await part_jobs.changed(state, caller, auto_id, "auto", "cancelled", _told)
 
 
@@ -175,10 +176,12 @@ def _in_list(state: AppState, job: Job) -> dict[str, Any]:
     """An automatic run without what it found."""
     how = job.recipe.get("auto") or {}
     request = {"data": job.recipe.get("data"), "task": job.recipe.get("task"), "model": job.recipe.get("model"), **how}
+    told = part_jobs.part_job_json(job)
+    told["verdict"] = told["verdict"] or stopped_words(job) or None
     return {
-        **part_jobs.part_job_json(job), "request": request, "budget_seconds": float(how.get("budget") or 0.0),
-        "elapsed_seconds": None, "candidates": [], "best": _named(job.result.get("best")), "usable": None,
-        "recipe": None, **dict.fromkeys(_FOUND),
+        **told, "request": request, "budget_seconds": float(how.get("budget") or 0.0),
+        "elapsed_seconds": None, "candidates": [], "best": (best := _named(job.result.get("best"))),
+        "usable": best if job.fine_tuned_model and not job.terminal else None, "recipe": None, **dict.fromkeys(_FOUND),
     }  # fmt: skip
 
 
@@ -196,8 +199,9 @@ def _told(state: AppState, job: Job) -> dict[str, Any]:
     newest = max((part for part in parts if part.get("best") is not None), key=lambda one: one["elapsed"], default=None)
     if newest is not None:
         found |= {name: newest.get(name) for name in ("metric", "higher_is_better")}
-        found |= {"elapsed_seconds": newest["elapsed"], "best": found["best"] or _of(parts, newest["best"])}
-        found["usable"] = None if job.terminal else _of(parts, newest.get("published"))
+        found |= {"elapsed_seconds": newest["elapsed"]}
+        if not (job.terminal and found["best"]):
+            found["best"] = _of(parts, newest["best"])
     return found
 
 

@@ -106,8 +106,11 @@ async def changed(
     state: AppState, caller: Identity, job_id: str, kind: JobKind, becomes: Becomes, told: Told
 ) -> Response:
     """Cancel, pause or resume. Raises `Conflict` (409) where the status does not allow it."""
-    await store_call.run(find_part_job, state, caller, job_id, kind)
-    job = await change_job(state, caller, job_id, becomes, f"The {kind_words(kind)} was {becomes or 'resumed'}")
+    before = await store_call.run(find_part_job, state, caller, job_id, kind)
+    words = f"The {kind_words(kind)} was {becomes or 'resumed'}"
+    if becomes == "cancelled" and before.fine_tuned_model is not None:  # said where it waits; else by who runs it
+        words += f"; its best model so far is kept: {before.fine_tuned_model}"
+    job = await change_job(state, caller, job_id, becomes, words)
     return json_response(await store_call.run(told, state, job))
 
 

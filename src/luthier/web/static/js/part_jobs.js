@@ -52,7 +52,7 @@ export function partPage(kind, noun, draw, how = {}) {
     document.title = `${partName(job)} · Luthier`;
     byId("title").textContent = partName(job);
     fill(byId("subtitle"), statusTag(job.status), job.wanted ? [" ", tag(job.wanted === "pause" ? "pauses soon" : "stops now", "warn")] : null, ` ${job.model} · `, h("span", { class: "mono small" }, job.id));
-    const key = `${job.status}${job.wanted}`;
+    const key = `${job.status}${job.wanted}${job.fine_tuned_model}`;
     if (byId("actions").dataset.key !== key) {
       const act = (words, what, look = "") => h("button", { type: "button", class: `button ${look}`, onclick: (event) => during(event.currentTarget, async () => {
         if (what === "cancel" && !await confirmed(`Cancel this ${noun}?`, how.cancelled?.(job) ?? "It stops; what was measured so far can still be looked at.", "Cancel it")) return;

@@ -66,7 +66,7 @@ function lead() {
   const { best, usable } = job;
   if (!best) return isOver(job) ? null : h("section", { class: "card" }, h("p", { class: "muted flat" }, job.status === "running" ? "The data are being read; the first model comes within a minute." : "It has not begun; the time budget begins with it."));
   return h("section", { class: "card" }, h("div", { class: "card-head" }, h("h2", null, job.status === "succeeded" ? `The winner: ${best.name}` : job.status === "cancelled" ? `The best until then: ${best.name}` : `Best so far: ${best.name}`), finite(best) ? h("strong", { class: "big" }, words(best.value)) : null),
-    usable ? h("p", { class: "flat" }, tag("a model is there", "good"), ` ${usable.name}${finite(usable) ? `, ${words(usable.value)}` : ""}: cancel whenever you like, and it is kept.`) : null,
+    usable ? h("p", { class: "flat" }, tag("a model is there", "good"), ` ${usable.name}${finite(usable) ? `, ${words(usable.value)}` : ""}: try it while the rest trains; a better one takes its place under the same name. Cancel whenever you like, and it is kept.`) : null,
     job.rows ? h("p", { class: "muted small flat" }, `${several(job.rows.train, "row")} to learn, ${count(job.rows.validation)} to compare candidates on${job.rows.test ? `, ${count(job.rows.test)} to judge the winner` : ""}. ${duration(job.seconds)} of ${duration(job.budget_seconds)} were used.`) : null);
 }
 
@@ -109,7 +109,7 @@ function counts() {
 
 async function report() {
   reported = true;
-  const found = job.fine_tuned_model ? await maybe(path`/luthier/v1/jobs/${job.id}/report.json`) : null;
+  const found = job.final ? await maybe(path`/luthier/v1/jobs/${job.id}/report.json`) : null;
   if (!found) return;
   byId("report").hidden = false;
   fill(byId("report"), whole(job.id, found));
@@ -123,5 +123,5 @@ partPage("autos", "automatic run", async (found) => {
   warnings: false,
   share: timeShare,
   stand: (one, left) => (left === null ? "Starting" : `${duration(left)} of ${duration(one.budget_seconds)} left, ${several(one.candidates.length, "candidate")} begun`),
-  cancelled: (one) => (one.status === "running" && one.usable ? `It stops, and the best model so far is kept: ${one.usable.name}.` : "It stops and gives no model. Only a run that is running, and has a model, leaves one."),
+  cancelled: (one) => (one.usable ? `It stops, and the best model so far is kept: ${one.usable.name}.` : "It stops and gives no model: none is there yet."),
 });

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything imports torch or huggingface_hub, which read these once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -21,6 +24,10 @@ os.environ.pop("COLUMNS", None)
 # A shell that starts the suite in the background has it ignore Ctrl-C, and programs that a test starts inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes tells of the machine, not of the code.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
 
 pytest_plugins = ("postgres",)
 
@@ -80,6 +87,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Frozen activations, and the ledger of forecasts, go where no other run looks."""
     os.environ["LUTHIER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     os.environ["LUTHIER_LEDGER"] = str(tmp_path_factory.mktemp("ledger") / "forecasts.jsonl")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_thread_stays() -> Iterator[None]:
+    """What a module started ends with it: a client that still retries takes time, and random numbers, from the tests
+    after it."""
+    before = set(threading.enumerate())
+    yield
+    for thread in threading.enumerate():
+        if thread not in before and thread.name != "tqdm_monitor":  # tqdm's watches all bars, for good
+            thread.join(10)
+            assert not thread.is_alive(), f"{thread.name} outlives the tests that started it"
 
 
 @pytest.fixture

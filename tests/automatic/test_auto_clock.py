@@ -67,6 +67,15 @@ def test_short_time_goes_to_the_usual_recipe(clocked: Clocked) -> None:
     assert clocked.now > 0.6 * 120
 
 
+def test_where_few_epochs_fit_the_rate_is_twice_the_usual(clocked: Clocked) -> None:
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 7.0
+    heard: list[str] = []
+    found = clocked.auto(lambda event: heard.append(event.message), budget=60.0)
+    assert [name for one in found.trials if not (name := one["name"]).startswith("linear head")] == ["full, rate x 2"]
+    assert found.best["recipe"]["train"]["learning_rate_multiplier"] == 2.0
+    assert any(text.startswith("The time is for one training: full, rate x 2, ") for text in heard)
+
+
 def test_a_model_is_there_from_the_first_one_on(clocked: Clocked) -> None:
     clocked.kinds = GOOD
     seen: list[str] = []

@@ -5,10 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-
-settings.register_profile("shared machine", deadline=None)
-settings.load_profile("shared machine")
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 

@@ -43,11 +43,12 @@ def called(processes: list[psutil.Process], name: str) -> list[psutil.Process]:
 
 
 class Watcher(threading.Thread):
-    """A client with retries that asks for every job all the time; `wrong` is what it should never have seen."""
+    """A client that asks for every job all the time; `wrong` is what it should never have seen. It does not retry by
+    itself: it asks again anyway, and it ends at once when it is told to."""
 
     def __init__(self, live: Live) -> None:
         super().__init__(daemon=True)
-        self.client = live.client(max_retries=20, timeout=PATIENCE)
+        self.client = live.client(max_retries=0, timeout=PATIENCE)
         self.jobs: list[str] = []
         self.seen: dict[str, str] = {}
         self.wrong: list[str] = []
@@ -189,6 +190,7 @@ def disturbed(
     finally:
         watcher.done.set()
         live.stop()
+        watcher.join(PATIENCE)
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.slow)])

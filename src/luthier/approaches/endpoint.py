@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -184,7 +183,7 @@ class Endpoint:
 
     def _wait(self, attempt: int, last: EndpointError | None) -> float:
         told = getattr(last, "retry_after", None)
-        waited = self._first_wait * 2 ** (attempt - 1) * (0.5 + random.random())
+        waited = clock.backoff(self._first_wait, attempt)
         return float(min(LONGEST_WAIT, max(waited, told or 0.0)))
 
     def _failed(self, what: str, retry_after: str | None = None) -> EndpointError:

@@ -21,7 +21,7 @@ from luthier.core.events import Event, Listener
 from luthier.core.recipe import Recipe
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import told
-from luthier.search.candidates import USUAL, Candidate, Facts, candidates, linear, neighbours
+from luthier.search.candidates import HURRIED, HURRY, USUAL, Candidate, Facts, candidates, linear, neighbours
 from luthier.search.choosing import Pace, Result, best_of, epochs_alone, first_bracket, next_move
 from luthier.search.halving import TOP, Ladder, Promote
 from luthier.searching.clockwork import Clockwork
@@ -157,6 +157,8 @@ class Session:
         epochs = epochs_alone(usual, self.timing.pace, wanted, self.clockwork.left - self.timing.fixed())
         if not epochs:
             return
+        if epochs < HURRY * wanted and not self.facts.writes:
+            usual = next((one for one in waiting if one.name == HURRIED), usual)
         self.listener(Event("message", f"The time is for one training: {usual.name}, {epochs} epochs of {wanted}."))
         entry = self._begin(usual, 0, epochs)
         for rung in range(entry.first_rung(_LADDER), TOP + 1):

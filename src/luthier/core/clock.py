@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from datetime import UTC, datetime
 
@@ -30,6 +31,16 @@ def since_start() -> float:
 def processor() -> float:
     """Seconds that this process has computed, on all cores together."""
     return time.process_time()
+
+
+# Not the generator of the random module: a thread that waits would take numbers from the training beside it.
+_jitter = random.Random()
+
+
+def backoff(first: float, attempt: int) -> float:
+    """Seconds to wait after the failure of `attempt` (from 1): `first`, doubled each time, times 0.5 to 1.5, so that
+    those who failed together do not come back together ("Exponential Backoff And Jitter", AWS, 2015)."""
+    return first * float(2 ** (attempt - 1)) * (0.5 + _jitter.random())
 
 
 def sleep(seconds: float) -> None:

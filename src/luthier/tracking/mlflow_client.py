@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +65,7 @@ class MlflowClient:
         last = ""
         for attempt in range(ATTEMPTS):
             if attempt:
-                clock.sleep(self._first_wait * 2 ** (attempt - 1) * (0.5 + random.random()))
+                clock.sleep(clock.backoff(self._first_wait, attempt))
             if file is not None:
                 given["content"] = file if isinstance(file, bytes) else _pieces(file)
             try:

@@ -20,6 +20,7 @@ from hypothesis.errors import FlakyStrategyDefinition, Unsatisfiable
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.python import asgi
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "server"))
 
@@ -267,6 +268,7 @@ def served(home, **more):
 def servers(request, tmp_path_factory):
     found = Servers()
     with contextlib.ExitStack() as stack:
+        stack.callback(asgi._shutdown)  # the thread in which it asks us; by itself it stays until the process ends
         wire = stack.enter_context(served(tmp_path_factory.mktemp("sqlite")))
         found.add("sqlite", wire)
         with contextlib.suppress(pytest.skip.Exception):  # the walk says so where there is no PostgreSQL

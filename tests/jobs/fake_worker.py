@@ -119,6 +119,7 @@ def _misbehave(what: str, listener: Listener, run: RunDir) -> None:
         "bug": lambda: [][0], "memory": lambda: _raise(MemoryError()),
         "disk": lambda: _raise(StorageError("full", code="disk_full")),
         "nan": lambda: _raise(TrainingError("training diverged: the loss is nan.", code="nonfinite_loss")),
+        "workers": lambda: _raise(TrainingError("they died, perhaps out of memory.", code="workers_died")),
         "garbage": lambda: os.write(int(sys.argv[2]), b"\xff{no json\n"),
         "environment": lambda: _raise(TrainingError(json.dumps(dict(os.environ)), code="environment")),
     }  # fmt: skip

@@ -184,6 +184,23 @@ def test_without_memory_for_the_smallest_step_it_fails(workshop, batch_size, tri
     assert failed.fence == tries
 
 
+def test_a_job_whose_own_workers_died_goes_on_by_itself_where_it_came_further(workshop, undisturbed):
+    job = workshop.create(workshop.upload(orders(do="workers once", at=4)))  # there is a checkpoint at 2
+    ends_well(workshop, job, undisturbed)
+    [told] = [event for event in workshop.events(job) if event.key.startswith("workers:")]
+    assert told.level == "warn"
+
+
+def test_a_job_whose_own_workers_died_without_coming_further_waits_for_a_person(workshop, undisturbed):
+    job = workshop.create(workshop.upload(orders(do="workers once", at=1)))
+    assert workshop.until_status(job, "paused").error is None
+    [told] = [event for event in workshop.events(job) if event.key.startswith("workers:")]
+    assert (told.level, told.data["code"]) == ("error", "workers_died")
+    assert told.message.startswith("they died, perhaps out of memory. The job is paused")
+    workshop.store.jobs.resume(workshop.project, job.id)
+    ends_well(workshop, job, undisturbed)
+
+
 def test_a_full_disk_pauses_and_the_job_goes_on_when_there_is_room(workshop, undisturbed):
     job = workshop.create(workshop.upload(orders(do="disk once", at=6)))
     ends_well(workshop, job, undisturbed)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,19 @@ def test_a_search_goes_on_with_the_trials_that_it_has(toy_base: Path, tmp_path: 
     assert not [event for event in heard.events if event.kind == "step"], "each trial counts its steps from one"
     assert run_job(job, Parts(), kept)["best"] == result["best"], "a search that is done is not done again"
     assert not SearchFolder(Path(job.run)).journal_file.exists()
+
+
+def test_a_trial_that_worker_after_worker_died_of_has_failed(toy_base: Path, tmp_path: Path) -> None:
+    job, kept = assigned(toy_base, tmp_path), Kept()
+    with pytest.raises(Interrupted):
+        run_job(job, Parts(stop_at=1), kept)
+    heard = Parts()
+    result = run_job(replace(job, attempts=2), heard, kept)
+    assert [state for _, _, state, _, _ in reached(result)] == ["complete", "failed"]
+    assert heard.parts() == [("1", "failed")], "which counts as news: the attempts are counted from the beginning"
+    trials = json.loads((Path(result["folder"]) / "search.json").read_text())["trials"]
+    assert trials[1]["code"] == "worker_died"
+    assert trials[1]["error"].startswith("2 workers in a row ended while they trained it")
 
 
 def test_another_machine_goes_on_without_the_folder(toy_base: Path, tmp_path: Path) -> None:
@@ -216,11 +230,17 @@ def test_two_workers_share_the_journal_in_the_store(toy_workshop: Workshop) -> N
     journal = toy_workshop.home / "work" / job.id / "run" / "journal.jsonl"
     own = children_of(first)
     assert len(own) == 2, "two workers of its own"
-    os.kill(own[0], signal.SIGKILL)  # one of them: the other takes its trial up
+    for child in own:
+        os.kill(child, signal.SIGKILL)  # both at once: two others take their trials up
+    toy_workshop.until(job, lambda found: len(set(children_of(first)) - set(own)) == 2 or found.terminal)
+    assert toy_workshop.worker(job) == first, "the job itself goes on"
     toy_workshop.until(job, lambda found: found.step >= 3 or found.terminal)
     with contextlib.suppress(ProcessLookupError):
         os.kill(first, signal.SIGKILL)  # all of it: the next worker of the job goes on
     found = outcome(toy_workshop, job)
+    told = [event.message for event in toy_workshop.events(job) if "it is started again" in event.message]
+    assert len(told) == 2
+    assert all("was killed by signal 9 (perhaps out of memory)" in text for text in told)
     assert not journal.exists()
     assert sorted(map(repr, found)) == sorted(map(repr, whole))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -173,6 +174,58 @@ def test_exports(store, project, monkeypatch):
     with pytest.raises(Conflict):
         store.exports.create(replace(export, id=new_id("exp_")))
     assert store.exports.delete(project.id, export.id) == done
+
+
+def an_export(project, size, model="ft:x"):
+    return ModelExport(new_id("exp_"), project.id, model, {"to": "gguf"}, "running", "x.tar", size, None, 10, None)
+
+
+def test_exports_count_towards_the_room_of_their_project(store, project, make):
+    other = store.projects.create("other")
+    store.files.add(make.a_file(bytes=40), most=100)
+    begun = store.exports.create(an_export(project, 30), most=100)
+    assert (store.files.usage(project.id), store.exports.usage(project.id)) == (70, 30)
+    with pytest.raises(NoRoom) as full:
+        store.exports.create(an_export(project, 31), most=100)
+    assert full.value.http_status == 413
+    assert full.value.param == "to"
+    assert "30 are left, and this export needs 31 or more" in str(full.value)
+    with pytest.raises(NoRoom):
+        store.files.add(make.a_file(bytes=31), most=100)
+    store.exports.create(an_export(other, 100), most=100)
+    with pytest.raises(NoRoom):
+        store.exports.keep_room(project.id, begun.id, 61, most=100)
+    assert store.exports.usage(project.id) == 30, "as before"
+    store.exports.keep_room(project.id, begun.id, 60, most=100)
+    assert store.files.usage(project.id) == 100
+    with pytest.raises(NoRoom):
+        store.exports.create(an_export(project, 1), most=100)
+    assert store.exports.finish(begun.id, 12, size=60)
+    with pytest.raises(NotFound):
+        store.exports.keep_room(project.id, begun.id, 1, most=100)
+    assert store.exports.delete(project.id, begun.id).bytes == 60
+    assert (store.files.usage(project.id), store.exports.usage(project.id)) == (40, 0)
+
+
+def test_an_export_that_came_to_nothing_keeps_no_room(store, project):
+    failed, interrupted = (store.exports.create(an_export(project, 30)) for _ in range(2))
+    store.exports.finish(failed.id, 11, error={"code": "x", "message": "y"})
+    assert store.exports.usage(project.id) == 30
+    assert store.exports.interrupted(20, 10) == 1
+    assert store.exports.usage(project.id) == 0
+    assert store.exports.get(project.id, interrupted.id).bytes == 0
+
+
+def test_those_who_export_at_once_keep_to_the_room_of_their_project_together(store, project):
+    def begin(_):
+        try:
+            return store.exports.create(an_export(project, 100), most=350).status
+        except NoRoom as error:
+            return error.code
+
+    with ThreadPoolExecutor(8) as threads:
+        told = list(threads.map(begin, range(12)))
+    assert sorted(told) == ["project_storage_full"] * 9 + ["running"] * 3
 
 
 def test_minutes_of_traffic_add_up_and_go(store):

@@ -8,6 +8,7 @@ import pytest
 
 from luthier.jobs.errors import Conflict, NotFound
 from luthier.jobs.ids import new_id
+from luthier.jobs.page_records import ModelExport
 from luthier.jobs.records import Endpoint
 
 NAME = "ft:luthier-nano:org::abcdefgh"
@@ -30,9 +31,21 @@ def test_a_model_is_found_by_its_project(store, project, model):
         with pytest.raises(NotFound):
             wrong()
     assert store.models.list(other) == []
-    assert store.models.delete(project.id, NAME) == model
+    assert store.models.delete(project.id, NAME) == (model, [])
     with pytest.raises(NotFound):
         store.models.get(project.id, NAME)
+
+
+def test_exports_go_with_their_model(store, project, model):
+    mine, others = (
+        ModelExport(new_id("exp_"), project.id, name, {"to": "gguf"}, "running", "x.tar", 30, None, 10, None)
+        for name in (NAME, "ft:other")
+    )
+    for export in (mine, others):
+        store.exports.create(export)
+    assert store.models.delete(project.id, NAME) == (model, [mine.id])
+    assert store.exports.usage(project.id) == 30
+    assert store.exports.get(project.id, others.id) == others
 
 
 def test_a_model_in_use_cannot_be_deleted(store, project, make, model):

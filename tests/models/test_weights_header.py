@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from luthier.core.errors import ModelError
-from luthier.models.weights_header import LONGEST_HEAD, check_weights
+from luthier.models.weights_header import LONGEST_HEAD, check_weights, count_weights
 
 
 def written(path, head, data=b"", length=None):
@@ -28,8 +28,16 @@ def test_what_the_library_writes_passes(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"b": torch.ones(3, 4), "a": torch.zeros(2), "empty": torch.zeros(0)}, path, metadata={"format": "pt"})
     check_weights(path)
+    assert count_weights(path) == 14
     save_file({}, path)
     check_weights(path)
+    assert count_weights(path) == 0
+
+
+def test_weights_without_a_shape_are_not_counted(tmp_path):
+    path = written(tmp_path / "a.safetensors", '{"a":{"dtype":"F32","data_offsets":[0,4]}}', b"\0" * 4)
+    with pytest.raises(ModelError):
+        count_weights(path)
 
 
 def test_the_shipped_base_passes(repo):

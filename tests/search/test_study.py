@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-from scored_study import score
+from scored_study import Searching, score
 
 from luthier.core.errors import UsageError
 from luthier.search.halving import TOP, Wait
@@ -218,7 +218,6 @@ def test_another_metric_is_another_search(searching: Make, tmp_path: Path) -> No
 def test_a_lower_metric_can_be_better(space: Space) -> None:
     study = Study(MemoryJournal(), space, SearchSettings.build({"trials": 9}))
     study.begin("loss", higher_is_better=False)
-    assert [standing.scores for standing in study.standings([])] == []
     assert study.higher_is_better is False
 
 
@@ -247,3 +246,66 @@ def test_wrong_settings_are_refused(values: Any, says: str) -> None:
 def test_settings_are_read_as_people_write_them() -> None:
     found = SearchSettings.build({"budget": "10m", "objectives": "size, quality"})
     assert (found.budget, found.objectives) == (600.0, ["quality", "size"])
+
+
+def crew(searching: Make, *names: str) -> list[Any]:
+    """A study for each name, over one journal; each sees what the others claim."""
+    journal = MemoryJournal()
+    first = searching(journal)
+    found = [Searching(Study(journal, first.study.space, first.study.settings, holder=name)) for name in names]
+    for one in found:
+        one.claims.elsewhere = set().union(*[other.claims.held for other in found if other is not one])
+    return found
+
+
+def test_a_mates_trial_is_left_alone_until_it_is_told_to_be_gone(searching: Make) -> None:
+    one, two, stranger = crew(searching, "a/0", "a/1", "b/0")
+    lost = one.study.next(one.claims).trial
+    assert two.study.next(two.claims).trial.number == 1, "whether it is gone, and of what, is not told yet"
+    told = two.study.lost("a/0", "was killed by signal 9")
+    assert (told.number, told.deaths, told.state) == (0, 1, "running")
+    taken = two.study.next(two.claims)
+    assert (taken.why, taken.trial) == ("taken up", lost)
+    assert two.study.lost("a/0", "was killed by signal 9") is None
+    three = stranger.study.next(stranger.claims)
+    assert (three.why, three.trial.number) == ("taken up", 0), "of another crew only the claim counts"
+
+
+def test_a_trial_has_failed_when_two_ended_while_they_trained_it(searching: Make) -> None:
+    one, two = crew(searching, "a/0", "a/1")
+    one.study.next(one.claims)
+    one.study.lost("a/0", "was killed by signal 9")
+    assert two.study.next(two.claims).trial.number == 0
+    failed = two.study.lost("a/1", "was killed by signal 11 (SIGSEGV)")
+    assert (failed.state, failed.code) == ("failed", "worker_died")
+    assert failed.error == "2 workers ended while they trained it: the last one was killed by signal 11 (SIGSEGV)."
+    assert one.study.next(one.claims).trial.number == 1
+
+
+def test_a_result_clears_a_trial_and_who_was_asked_to_stop_blames_none(searching: Make) -> None:
+    one, two = crew(searching, "a/0", "a/1")
+    one.study.next(one.claims)
+    one.study.lost("a/0", "was killed by signal 9")
+    two.tell(two.study.next(two.claims).trial)
+    assert two.study.next(two.claims).trial.number == 0, "promoted"
+    assert two.study.lost("a/1").deaths == 0
+    assert one.study.lost("a/1", "was killed by signal 9") is None
+
+
+def test_nobody_waits_for_what_was_left_when_there_is_no_time(searching: Make) -> None:
+    one = searching()
+    one.study.next(one.claims)
+    other = searching()
+    assert one.study.next(one.claims, may_promote=False) is None
+    assert not one.study.is_over()
+    assert one.study.is_over(may_promote=False)
+    assert not other.study.is_over()
+    one.claims.elsewhere.add(0)
+    assert isinstance(one.study.next(one.claims, may_promote=False), Wait), "somebody works on it"
+
+
+def test_a_search_is_over_when_nothing_is_left(searching: Make) -> None:
+    one = searching(trials=3)
+    assert not one.study.is_over()
+    one.run()
+    assert one.study.is_over()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from scripted import ScriptedEngine, add_model, fails, says, scripted_wire
 from wire import Wire, class_rows
 
@@ -168,6 +171,62 @@ def test_what_an_earlier_server_had_begun_has_failed(tmp_path: Path) -> None:
         assert first.store.exports.get(first.project, export.id).error == {
             "code": "interrupted", "message": "The server stopped before the export was done.",
         }  # fmt: skip
+
+
+# ---- the room of a project
+
+
+def with_weights(home: Path, room: int) -> Wire:
+    """A server whose project may store so many bytes, with a tuned model of 10,000 weights."""
+    wire = Wire(home, max_project_bytes=room)
+    model = add_model(wire, TUNED, "chat", "luthier-nano")
+    folder = home / "tuned"
+    folder.mkdir()
+    save_file({"a": np.zeros((100, 100), dtype=np.float32)}, folder / "model.safetensors")
+    (folder / "luthier.json").write_text(json.dumps({"layout": "transformers", "base": {"name": "x", "path": ""}}))
+    wire.artefacts.put_folder(model.artefact, folder)
+    return wire
+
+
+def stored(wire: Wire) -> tuple[int, int]:
+    limits = ask(wire, "GET", "/luthier/v1/system").json()["limits"]
+    return limits["used_project_bytes"], limits["exported_project_bytes"]
+
+
+def test_an_export_that_surely_does_not_fit_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = answering(monkeypatch, {"form": "merged"})
+    with with_weights(tmp_path, 30_000).running() as wire:
+        refused = ask(wire, "POST", EXPORTS, {"to": "merged"})
+        assert code(refused) == (413, "project_storage_full")
+        assert "30,000 are left, and this export needs 36,000 or more" in refused.json()["error"]["message"]
+        assert ask(wire, "GET", EXPORTS).json()["data"] == []
+        assert asked == []
+        assert ended(wire, ask(wire, "POST", EXPORTS, {"to": "gguf", "dtype": "f16"}).json())["status"] == "succeeded"
+
+
+def test_the_bytes_of_an_export_count_until_it_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, {"form": "adapter"})
+    with with_weights(tmp_path, 25_000).running() as wire:
+        export = ended(wire, ask(wire, "POST", EXPORTS, {"to": "adapter"}).json())
+        assert stored(wire) == (export["bytes"], export["bytes"])
+        second = ended(wire, ask(wire, "POST", EXPORTS, {"to": "adapter"}).json())
+        third = ended(wire, ask(wire, "POST", EXPORTS, {"to": "adapter"}).json())
+        assert [one["status"] for one in (export, second, third)] == ["succeeded", "succeeded", "failed"]
+        assert third["error"]["code"] == "project_storage_full"
+        assert len(list((wire.settings.home / "artefacts" / "exports").iterdir())) == 2
+        assert stored(wire) == (2 * export["bytes"],) * 2
+        headers = {"authorization": f"Bearer {wire.key()}"}
+        too_large = wire.http.post(
+            "/v1/files", headers=headers, data={"purpose": "fine-tune"}, files={"file": ("a.csv", b"a" * 10_000)}
+        )
+        assert code(too_large) == (413, "project_storage_full")
+        ask(wire, "DELETE", f"{EXPORTS}/{export['id']}")
+        assert stored(wire) == (export["bytes"],) * 2
+        assert ask(wire, "DELETE", f"/v1/models/{TUNED}").json()["deleted"] is True
+        assert stored(wire) == (0, 0)
+        assert list((wire.settings.home / "artefacts" / "exports").iterdir()) == []
 
 
 # ---- traffic

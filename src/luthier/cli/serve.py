@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     who.add_argument("--key-file", metavar="FILE", help="write the first key there (0600) instead of showing it")
     who.add_argument("--max-file-bytes", type=int, metavar="N", help="largest file (8 GiB)")
-    who.add_argument("--max-project-bytes", type=int, metavar="N", help="all files of a project (64 GiB)")
+    who.add_argument("--max-project-bytes", type=int, metavar="N", help="all files and exports of a project (64 GiB)")
     who.add_argument(
         "--data-folder", action="append", dest="data_folders", metavar="DIR",
         help="a folder of this machine that data sets may be made of by path; may be repeated",

@@ -57,7 +57,7 @@ class Assigning:
         return Assignment(
             job.id, claim.fence, self._recipe(job, paths, place), str(place.run.path), str(place.lock),
             str(place.scratch), digests, parent, self._save_seconds, memory_bytes=self._memory_bytes, nice=self._nice,
-            state=self._state(job), kind=job.kind, started_at=began,
+            state=self._state(job), kind=job.kind, started_at=began, attempts=job.attempts,
         )  # fmt: skip
 
     def _recipe(self, job: Job, paths: Mapping[str, Path], place: Workplace) -> dict[str, Any]:

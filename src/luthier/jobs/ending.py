@@ -41,8 +41,10 @@ class Ending:
             return self._cancelled()
         if running.asked == "room" or cause == "disk":
             return self._disk_full()
-        if running.memory_ran_out:
-            return self._memory()
+        if cause == "workers":
+            return self._workers_died(last)
+        if running.memory_ran_out and not (self.claim.job.kind == "search" and last == {}):
+            return self._memory()  # of a search the trial that was trained may be to blame: it is tried again
         if cause == "user":
             message = without_terminal(self.place.named(last["message"]))
             return self._failed(last["code"], message, last.get("param"))
@@ -119,6 +121,16 @@ class Ending:
             "more memory.",
         )
 
+    def _workers_died(self, last: dict[str, Any]) -> Job:
+        """Those of a search, time and again: what is wrong with the machine may pass, and its trials are kept."""
+        code, message = last["code"], self.place.named(last["message"])
+        if self.running.progressed:
+            words = f"{message} The search goes on from the trials that it has."
+            return self._release(True, [self._event("workers", words, "warn")])
+        words = f"{message} The job is paused; it goes on with the trials that it has when it is resumed."
+        event = self._event("workers", words, "error", {"code": code})
+        return self.running.insist(lambda: self.queue.paused(self.claim, [event]))
+
     def _stopped(self) -> list[NewEvent]:
         if self.running.asked == "pause":
             return [self._event("paused", "The job was paused")]
@@ -141,7 +153,8 @@ class Ending:
         if last.get("cause") == "internal":
             return f"The worker met an unforeseen error ({last['message']})"
         if status is not None and status < 0:
-            return f"The worker was ended by the signal {signal.Signals(-status).name}"
+            memory = ", as memory ran out" if running.memory_ran_out else ""
+            return f"The worker was ended by the signal {signal.Signals(-status).name}{memory}"
         return f"The worker ended unexpectedly (status {status})"
 
     def _release(self, progressed: bool, events: list[NewEvent], error: dict[str, Any] | None = None) -> Job:

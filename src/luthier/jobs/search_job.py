@@ -11,8 +11,8 @@ from luthier.jobs.parts import PartsListener
 from luthier.jobs.pipeline import check_files
 from luthier.jobs.search_journal import StoredJournal, adopt
 from luthier.jobs.worker_wire import Assignment
-from luthier.search.journal import Journal
-from luthier.search.study import Study
+from luthier.search.study import MOST_DEATHS, Study
+from luthier.search.trial import Trial
 from luthier.searching import search
 from luthier.searching.asked import asked
 from luthier.searching.folder import SearchFolder
@@ -33,7 +33,11 @@ def run_search(assignment: Assignment, listener: Listener, journal: StoredJourna
         durable.make_folder(folder.path)
         folder.begin(values, settings)
     adopt(folder.journal_file, journal)
-    told.tell_again(folder, journal)
+    space, settings = folder.asked()
+    study = Study(journal, space, settings)
+    if settings.workers == 1 and assignment.attempts >= MOST_DEATHS and study.is_begun:
+        told.give_up(study, assignment.attempts)
+    told.tell_again(study)
     found = search(resume=folder.path, listener=told, journal=journal)
     run = folder.best
     report = run.report()
@@ -77,20 +81,26 @@ class SearchListener:
             seconds_left=left,
         )  # fmt: skip
 
-    def tell_again(self, folder: SearchFolder, journal: Journal) -> None:
+    def give_up(self, study: Study, deaths: int) -> None:
+        """Fail the trial that so many workers in a row died of, where each trained the trials itself."""
+        for trial in study.trials():
+            if trial.state == "running":
+                why = f"{deaths} workers in a row ended while they trained it, perhaps for want of memory."
+                self._tell(study, study.fail(trial, why, "worker_died"), f"trial {trial.number} failed: {why}", False)
+
+    def tell_again(self, study: Study) -> None:
         """What a worker that died may not have told of."""
-        space, settings = folder.asked()
-        study = Study(journal, space, settings)
-        if not study.is_begun:
-            return
-        trials = study.trials()
-        done = sum(trial.state != "running" for trial in trials)
-        for trial in trials:
-            about = {**row(trial), "is_best": False, "metric": study.metric}
-            self._parts.part(
-                str(trial.number), _change(about), f"trial {trial.number}: {trial.state}", about, done=done,
-                total=study.most_trials, again=True,
-            )  # fmt: skip
+        if study.is_begun:
+            for trial in study.trials():
+                self._tell(study, trial, f"trial {trial.number}: {trial.state}", True)
+
+    def _tell(self, study: Study, trial: Trial, message: str, again: bool) -> None:
+        about = {**row(trial), "is_best": False, "metric": study.metric}
+        done = sum(each.state != "running" for each in study.trials())
+        self._parts.part(
+            str(trial.number), _change(about), message, about, done=done, total=study.most_trials,
+            level="info" if again else "warn", again=again,
+        )  # fmt: skip
 
 
 def _change(about: dict[str, Any]) -> str:

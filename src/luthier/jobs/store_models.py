@@ -13,7 +13,7 @@ from luthier.jobs.errors import Conflict
 from luthier.jobs.ids import new_id
 from luthier.jobs.reading import Order, one, page, reader, start_of, values_of
 from luthier.jobs.records import TERMINAL, Model, Page, Permission
-from luthier.jobs.tables import endpoints, jobs, models, permissions, projects
+from luthier.jobs.tables import endpoints, exports, jobs, models, permissions, projects
 
 _columns, _model = reader(models, Model)
 _permission_columns, _permission = reader(permissions, Permission)
@@ -51,8 +51,9 @@ class ModelStore:
         with self._database.read() as connection:
             return {row[0] for row in connection.execute(query)}
 
-    def delete(self, project: str, name: str) -> Model:
-        """Forget a model and its permissions; Conflict while a job goes on from it, or an endpoint runs it."""
+    def delete(self, project: str, name: str) -> tuple[Model, Sequence[str]]:
+        """Forget a model, its permissions and its exports, whose ids are told too, as their bytes are to go; Conflict
+        while a job goes on from it, or an endpoint runs it."""
         mine = (models.c.name == name, models.c.project_id == project)
         training = sql.select(jobs.c.id).where(jobs.c.parent == name, jobs.c.status.not_in(TERMINAL)).limit(1)
         serving = sql.select(endpoints.c.name).where(endpoints.c.model == name, endpoints.c.state == "running").limit(1)
@@ -64,8 +65,11 @@ class ModelStore:
                 if user is not None:
                     raise Conflict(f"the model {name} is used by the {what} {user}.", code="model_in_use")
             connection.execute(permissions.delete().where(permissions.c.checkpoint == name))
+            made = (exports.c.project_id == project, exports.c.model == name)
+            gone = [id for (id,) in connection.execute(sql.select(exports.c.id).where(*made))]
+            connection.execute(exports.delete().where(*made))
             connection.execute(models.delete().where(*mine))
-        return model
+        return model, gone
 
 
 def _visible(project: str) -> ColumnElement[bool]:

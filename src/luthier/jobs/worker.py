@@ -127,7 +127,9 @@ def _work_of_all_kinds() -> RunJob:
 
 
 def _described(error: Exception) -> dict[str, Any]:
-    """Cause (user, disk, memory, internal), code, message and param of what went wrong."""
+    """Cause (user, disk, memory, workers, internal), code, message and param of what went wrong."""
+    if isinstance(error, LuthierError) and error.code == "workers_died":  # which perhaps was for want of memory
+        return {"cause": "workers", **error.to_dict(), "message": error.message}
     chain: list[BaseException] = [error]
     while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None and len(chain) < 10:
         chain.append(inner)

@@ -40,6 +40,7 @@ class Assignment:
         state: folder of the finished run (`run_state`) that is trained further, from its last checkpoint.
         scratch: a folder for what only this job needs.
         memory_bytes: most address space of the worker; 0: no limit.
+        attempts: how often in a row a worker of this job died without coming further.
         started_at: by `clock.monotonic`, which all processes of a machine share, when the job's turn came: of a budget,
             the start of its worker counts too.
         nice: how far the worker stands back, so that answers and polls go first.
@@ -60,6 +61,7 @@ class Assignment:
     state: str | None = None
     kind: str = "recipe"
     started_at: float = 0.0
+    attempts: int = 0
 
     def to_line(self) -> bytes:
         """The assignment as one line."""

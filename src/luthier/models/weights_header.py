@@ -7,6 +7,7 @@ here it is refused. Layout: https://huggingface.co/docs/safetensors (eight bytes
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,18 @@ LONGEST_HEAD = 4 * 2**20
 
 def check_weights(path: Path) -> None:
     """Raise a `ModelError` for a file that is no sound safetensors file; only its head is read."""
+    _tensors(path)
+
+
+def count_weights(path: Path) -> int:
+    """How many numbers a sound safetensors file holds; raises as `check_weights`."""
+    try:
+        return sum(math.prod(value["shape"]) for value in _tensors(path).values())
+    except (LookupError, TypeError):
+        raise _broken(path, "its head is no table of tensors") from None
+
+
+def _tensors(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as handle:
             length = int.from_bytes(handle.read(8), "little")
@@ -29,8 +42,9 @@ def check_weights(path: Path) -> None:
     if length > LONGEST_HEAD or len(head) < length or length < 2:
         raise _broken(path, "it does not begin with a head of at most 4 MiB")
     try:
-        tensors = json.loads(head, object_pairs_hook=lambda pairs: _object(path, pairs))
-        places = sorted(_place(value) for name, value in tensors.items() if name != "__metadata__")
+        found = json.loads(head, object_pairs_hook=lambda pairs: _object(path, pairs))
+        tensors = {name: value for name, value in found.items() if name != "__metadata__"}
+        places = sorted(_place(value) for value in tensors.values())
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         raise _broken(path, "its head is no table of tensors") from None
     end = 0
@@ -40,6 +54,7 @@ def check_weights(path: Path) -> None:
         end = stop
     if 8 + length + end != size:
         raise _broken(path, f"its tensors need {8 + length + end:,} bytes and it has {size:,}")
+    return tensors
 
 
 def _object(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """A search space: a recipe in which some values are searches becomes parameters, and parameters become recipes.
 
-    space = Space.read({"data": "train.csv", "train": {"learning_rate": {"search": {"low": 1e-5, "high": 1e-3}}}})
-    space.parameters                                   # [Parameter("train.learning_rate", ...)]
-    space.recipe(lambda parameter: parameter.first)    # a Recipe without searches
+space = Space.read({"data": "train.csv", "train": {"learning_rate": {"search": {"low": 1e-5, "high": 1e-3}}}})
+space.parameters                                   # [Parameter("train.learning_rate", ...)]
+space.recipe(lambda parameter: parameter.first)    # a Recipe without searches
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,12 @@ class Space:
     def is_conditional(self) -> bool:
         """Whether some parameters are not there in every trial."""
         return any(parameter.requires or parameter.name != parameter.key for parameter in self.parameters)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is finite and can be run out of."""
+        sizes = [parameter.size for parameter in self.parameters]
+        return None not in sizes and math.prod(size or 1 for size in sizes) <= 1000
 
     def recipe(self, suggest: Suggest) -> Recipe:
         """The recipe that `suggest` decides on; it is asked for the parameters that this trial has, and in order."""
@@ -111,9 +118,7 @@ class Space:
             met: dict[str, Scalar] = {}
             sizes: list[int] = []
 
-            def suggest(
-                parameter: Parameter, met: dict[str, Scalar] = met, sizes: list[int] = sizes
-            ) -> Scalar:
+            def suggest(parameter: Parameter, met: dict[str, Scalar] = met, sizes: list[int] = sizes) -> Scalar:
                 options = grids[parameter.name]
                 assert options is not None
                 if len(sizes) == len(digits):

@@ -2,26 +2,27 @@
 
 Every decision (which trial goes on, which parameters a new one has) and what it writes are one transaction of the
 journal. Whoever works on a trial holds its claim; a trial that is running and whose claim is free was left by a process
-that is gone, and is taken up again before anything else.
+that is gone, and is taken up again before anything else. The processes of a crew (`searching.workers`) leave those of
+each other alone until who started them has told that one is gone, and whether its trial is to blame (`lost`).
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from luthier.core.errors import UsageError
-from luthier.search.halving import TOP, Begin, Ladder, Promote, Standing, Wait, brackets_of, next_step
+from luthier.core.words import plural
+from luthier.search.claims import Claims
+from luthier.search.halving import TOP, Begin, Done, Ladder, Promote, Step, Wait, brackets_of, next_step
 from luthier.search.journal import Journal
 from luthier.search.parameters import Parameter, Scalar
 from luthier.search.sampling import check_optuna, objectives_of, quiet, sampler_for, sampler_view, suggested
 from luthier.search.settings import TRIALS, SearchSettings
 from luthier.search.space import Space
-from luthier.search.trial import Result, Trial
+from luthier.search.trial import Result, Trial, key_of
 
 NAME = "luthier"
 _RECORD, _FACTS = "trial", "facts"
@@ -29,16 +30,8 @@ _ATTEMPTS = 12
 """Suggestions of what was tried before, until the rest of a finite space is taken in order."""
 _LIKELY_EPOCHS = 9
 """Of a recipe that leaves them open, before the first trial: how many brackets Hyperband has."""
-
-
-class Claims(Protocol):
-    """Who works on which trial."""
-
-    def take(self, number: int) -> bool:
-        """Whether nobody else works on this trial; then it is ours, or was before."""
-
-    def release(self, number: int) -> None:
-        """Let go of it."""
+MOST_DEATHS = 2
+"""Processes in a row that may end while they train a trial to a rung; then it has failed."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +49,16 @@ class _SeenBefore(Exception):
 class Study:
     """Ask with `next`, tell with `report` or `fail`."""
 
-    def __init__(self, journal: Journal, space: Space, settings: SearchSettings) -> None:
-        """Raises UsageError: Optuna is missing (`missing_package`), or no grid can cover the space (`no_grid`)."""
+    def __init__(self, journal: Journal, space: Space, settings: SearchSettings, holder: str = "") -> None:
+        """`holder`: who asks, as ``<crew>/<name>``; empty for a process that nobody looks after.
+
+        Raises UsageError: Optuna is missing (`missing_package`), or no grid can cover the space (`no_grid`).
+        """
         check_optuna()
         self.space, self.settings = space, settings
         self.ladder = Ladder(settings.reduction, settings.with_rungs)
-        self.grid = space.grid() if settings.sampler == "grid" or _is_small(space) else None
-        self._journal = journal
+        self.grid = space.grid() if settings.sampler == "grid" or space.is_small else None
+        self._journal, self._holder = journal, holder
         self._storage: Any = None
         self._id = 0
 
@@ -116,6 +112,14 @@ class Study:
         with self._reading():
             return self._trials()
 
+    def is_over(self, *, may_begin: bool = True, may_promote: bool = True) -> bool:
+        """Whether nothing is left to train."""
+        with self._reading():
+            trials = self._trials()
+            if not trials or (may_promote and any(trial.state == "running" for trial in trials)):
+                return False
+            return isinstance(self._step(trials, may_begin, may_promote), Done | Wait)
+
     def next(
         self, claims: Claims, *, tell: Callable[[], object] | None = None, may_begin: bool = True,
         may_promote: bool = True,
@@ -140,20 +144,19 @@ class Study:
     ) -> Trial:  # fmt: skip
         """Tell what a trial reached at a rung; the top one, and stopping early, complete it."""
         with self._transaction():
-            known = self._trial(trial.number)
+            known = self._trials()[trial.number]
             if known.state in ("complete", "failed") or rung in known.results:
                 return known  # told before by a process that was taken for dead
             is_complete = rung == TOP or stopped_early
             told = replace(
                 known, state="complete" if is_complete else "paused", rung=rung, epochs=epochs, parameters=parameters,
                 results={**known.results, rung: result}, stopped_early=stopped_early, curve=tuple(curve),
-                forgetting=forgetting,
+                forgetting=forgetting, holder="", deaths=0,
             )  # fmt: skip
             if is_complete:
                 told = replace(told, values=tuple(objectives_of(told, self.settings.objectives) or ()))
-            place = self._place(trial.number)
-            self._storage.set_trial_intermediate_value(place, rung, result.value)
-            self._storage.set_trial_user_attr(place, _RECORD, told.to_record())
+            self._storage.set_trial_intermediate_value(self._place(trial.number), rung, result.value)
+            self._keep(told)
             if is_complete:
                 self._study().tell(trial.number, list(told.values))
             return told
@@ -163,57 +166,77 @@ class Study:
         from optuna.trial import TrialState
 
         with self._transaction():
-            known = self._trial(trial.number)
+            known = self._trials()[trial.number]
             if known.state in ("complete", "failed"):
                 return known
             epochs = epochs or known.epochs
             likely = epochs or self._likely_epochs(self._trials())
             rung = known.rung if known.results else self.ladder.first(likely, known.bracket)
-            told = replace(known, state="failed", error=error, code=code, rung=rung, epochs=epochs)
-            self._storage.set_trial_user_attr(self._place(trial.number), _RECORD, told.to_record())
+            told = replace(known, state="failed", error=error, code=code, rung=rung, epochs=epochs, holder="")
+            self._keep(told)
             self._study().tell(trial.number, state=TrialState.FAIL)
             return told
 
-    def standings(self, trials: Sequence[Trial]) -> list[Standing]:
-        """The trials as `halving` compares them: larger is better."""
-        sign = 1.0 if self._facts()["higher_is_better"] else -1.0
-        return [
-            Standing(
-                trial.number, trial.state, trial.rung,
-                {rung: sign * result.value for rung, result in trial.results.items()}, trial.bracket,
-            )
-            for trial in trials
-        ]  # fmt: skip
+    def lost(self, holder: str, why: str = "") -> Trial | None:
+        """Tell that the process `holder` is gone, so that others take up what it trained: gives that trial, if any.
+
+        `why` (``was killed by signal 9``) is how its trial ended it: with `MOST_DEATHS` of them the trial has failed.
+        """
+        with self._transaction():
+            held = next((trial for trial in self._trials() if trial.is_held_by(holder)), None)
+            if held is None:
+                return None
+            trial = replace(held, holder="", deaths=held.deaths + bool(why))
+            self._keep(trial)
+            if trial.deaths < MOST_DEATHS:
+                return trial
+            what = f"{plural(trial.deaths, 'worker')} ended while they trained it: the last one {why}."
+            return self.fail(trial, what, "worker_died")
 
     def _next(self, claims: Claims, attempt: int, may_begin: bool, may_promote: bool) -> Task | Wait | None:
         trials = self._trials()
-        for trial in trials:
-            if may_promote and trial.state == "running" and claims.take(trial.number):
-                return Task(trial, "taken up")
-        may_begin = may_begin and may_promote and len(trials) < self.most_trials
-        brackets = brackets_of(self.ladder, self._likely_epochs(trials), hyperband=self.settings.pruner == "hyperband")
-        step = next_step(
-            self.standings(trials), self.ladder, brackets=brackets, may_begin=may_begin, may_promote=may_promote,
-            eager=True,
-        )  # fmt: skip
+        running = [trial for trial in trials if trial.state == "running"]
+        left = [trial for trial in running if not self._is_of_a_mate(trial) and claims.take(trial.number)]
+        for trial in left[1 if may_promote else 0 :]:
+            claims.release(trial.number)
+        if may_promote and left:
+            if left[0].holder != self._holder:
+                self._keep(replace(left[0], holder=self._holder))
+            return Task(left[0], "taken up")
+        step = self._step(trials, may_begin, may_promote)
         if isinstance(step, Promote):
             if not claims.take(step.number):
                 return Wait()  # its last worker has told its result and not let go of it yet
-            trial = replace(trials[step.number], state="running", rung=step.rung)
-            self._storage.set_trial_user_attr(self._place(step.number), _RECORD, trial.to_record())
+            trial = replace(trials[step.number], state="running", rung=step.rung, holder=self._holder)
+            self._keep(trial)
             return Task(trial, "promoted")
         if isinstance(step, Begin):
             return self._ask(trials, step.bracket, attempt, claims)
-        return step if isinstance(step, Wait) else None
+        # Without time to go on with them, nobody waits for trials that were left.
+        return step if isinstance(step, Wait) and len(running) > len(left) else None
+
+    def _step(self, trials: Sequence[Trial], may_begin: bool, may_promote: bool) -> Step:
+        may_begin = may_begin and may_promote and len(trials) < self.most_trials
+        brackets = brackets_of(self.ladder, self._likely_epochs(trials), hyperband=self.settings.pruner == "hyperband")
+        sign = 1.0 if self._facts()["higher_is_better"] else -1.0
+        return next_step(
+            [trial.standing(sign) for trial in trials], self.ladder, brackets=brackets, may_begin=may_begin,
+            may_promote=may_promote, eager=True,
+        )  # fmt: skip
+
+    def _is_of_a_mate(self, trial: Trial) -> bool:
+        """Whether another process of our crew has it, and nobody has told that it is gone."""
+        crew, _, _ = self._holder.rpartition("/")
+        return bool(crew) and trial.holder != self._holder and trial.holder.startswith(f"{crew}/")
 
     def _ask(self, trials: Sequence[Trial], bracket: int, attempt: int, claims: Claims) -> Task:
         """A new trial, with parameters that no other has."""
-        seen = {_key(trial.params) for trial in trials}
+        seen = {trial.key for trial in trials}
         number = len(trials)
         sampler = sampler_for(self.settings, number, attempt, conditional=self.space.is_conditional)
         study = self._study(sampler)
         if self.grid is not None and (self.settings.sampler == "grid" or attempt == _ATTEMPTS):
-            rest = [params for params in self.grid if _key(params) not in seen]
+            rest = [params for params in self.grid if key_of(params) not in seen]
             study.enqueue_trial(rest[0])
         asked = study.ask()
         params: dict[str, Scalar] = {}
@@ -223,10 +246,10 @@ class Study:
             return params[parameter.name]
 
         self.space.values(suggest)
-        if _key(params) in seen:
+        if key_of(params) in seen:
             raise _SeenBefore
-        trial = Trial(number, params, bracket=bracket)
-        self._storage.set_trial_user_attr(self._place(number), _RECORD, trial.to_record())
+        trial = Trial(number, params, bracket=bracket, holder=self._holder)
+        self._keep(trial)
         if not claims.take(number):
             raise UsageError(
                 f"somebody holds the claim of trial {number}, which does not exist yet.",
@@ -283,8 +306,8 @@ class Study:
         found = [_trial_of(frozen) for frozen in self._storage.as_kept(self._id)]
         return [trial for trial in found if trial is not None]
 
-    def _trial(self, number: int) -> Trial:
-        return self._trials()[number]
+    def _keep(self, trial: Trial) -> None:
+        self._storage.set_trial_user_attr(self._place(trial.number), _RECORD, trial.to_record())
 
     def _place(self, number: int) -> int:
         place: int = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
@@ -294,14 +317,3 @@ class Study:
 def _trial_of(frozen: Any) -> Trial | None:
     record = frozen.user_attrs.get(_RECORD)
     return None if record is None else Trial.from_record(frozen.number, frozen.params, record)
-
-
-def _key(params: Any) -> str:
-    """Two trials with the same key have the same parameters."""
-    return json.dumps(sorted(params.items()), default=str)
-
-
-def _is_small(space: Space) -> bool:
-    """Whether the space is finite and can be run out of."""
-    sizes = [parameter.size for parameter in space.parameters]
-    return None not in sizes and math.prod(size or 1 for size in sizes) <= 1000

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from luthier.search.halving import Standing
 from luthier.search.parameters import Scalar
 
 State = Literal["running", "paused", "complete", "failed"]
@@ -41,6 +43,8 @@ class Trial:
         results: by rung.
         parameters: how many train. values: of the objectives, in their order, once it is complete.
         forgetting: None where it is no objective. error: of a failed one.
+        holder: of a crew's process that works on it, ``<crew>/<name>``; empty when there is none. deaths: processes
+            in a row that ended while they trained it. Neither is a change that anybody is told of.
     """
 
     number: int
@@ -57,6 +61,8 @@ class Trial:
     forgetting: float | None = None
     error: str = ""
     code: str = ""
+    holder: str = field(default="", compare=False)
+    deaths: int = field(default=0, compare=False)
 
     @property
     def last(self) -> Result | None:
@@ -70,9 +76,23 @@ class Trial:
         return self.last if self.state == "complete" and self.results and rung > max(self.results) else None
 
     @property
+    def key(self) -> str:
+        """Of its parameters (`key_of`)."""
+        return key_of(self.params)
+
+    @property
     def folder(self) -> str:
         """The name of its run folder."""
         return f"{self.number:04d}"
+
+    def is_held_by(self, holder: str) -> bool:
+        """Whether this process works on it, as far as anybody was told."""
+        return self.state == "running" and self.holder == holder
+
+    def standing(self, sign: float) -> Standing:
+        """As `halving` compares it, where larger is better; `sign` is -1 where less is."""
+        scores = {rung: sign * result.value for rung, result in self.results.items()}
+        return Standing(self.number, self.state, self.rung, scores, self.bracket)
 
     def seconds_of_all(self) -> float | None:
         """Training seconds of its whole schedule, in proportion where it stopped before."""
@@ -96,3 +116,8 @@ class Trial:
         for name in ("curve", "values"):
             known[name] = tuple(tuple(item) if isinstance(item, list) else item for item in known.get(name, ()))
         return cls(number, params, **known)
+
+
+def key_of(params: Mapping[str, Scalar]) -> str:
+    """Two trials with the same key have the same parameters."""
+    return json.dumps(sorted(params.items()), default=str)

@@ -28,7 +28,7 @@ from luthier.searching.page import page_of
 from luthier.searching.watching import Watch
 from luthier.searching.words import luck_record
 from luthier.searching.worker import Bench, Worker
-from luthier.searching.workers import chosen_workers, run_workers
+from luthier.searching.workers import chosen_workers, is_over, run_workers
 
 MakeBench = Callable[[Recipe, Listener], Bench]
 _MAY_CHANGE = ("trials", "budget", "workers", "repeat")
@@ -103,9 +103,7 @@ def _workbench(recipe: Recipe, listener: Listener) -> Bench:
     return Workbench(recipe, listener=listener)
 
 
-def _opened(
-    resume: str | Path, recipe: object, fields: Mapping[str, Any], options: Mapping[str, Any]
-) -> SearchFolder:
+def _opened(resume: str | Path, recipe: object, fields: Mapping[str, Any], options: Mapping[str, Any]) -> SearchFolder:
     folder = SearchFolder.open(resume)
     given = [name for name, value in options.items() if value is not None and name not in _MAY_CHANGE]
     if recipe is not None or fields or given:
@@ -152,8 +150,10 @@ class _Session:
         self._greet()
         self.watch.tell_known()
         bench: Bench | None = None
-        if self.workers > 1:
-            run_workers(self.folder, self.workers, self.clockwork, self.watch, self.journal)
+        if is_over(self.study, self.clockwork):
+            self.listener(Event("message", "No trial is left to train."))
+        elif self.workers > 1:
+            run_workers(self.folder, self.workers, self.clockwork, self.watch, self.study, self.journal)
         else:
             bench = self.make_bench(self.space.first(), self.watch.of_a_trial)
             self._work(bench)

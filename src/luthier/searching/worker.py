@@ -1,6 +1,6 @@
 """Trains trials, one after another, until the search is over: in the process of the search, or as one of its workers.
 
-    python -m luthier.searching.worker FOLDER --parent PID [--spent SECONDS]
+python -m luthier.searching.worker FOLDER --parent PID [--holder NAME] [--spent SECONDS]
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,6 +34,9 @@ _LOOK_SECONDS = 0.2
 _ALIVE_SECONDS = 2.0
 _HOPELESS = 3
 """Trials that fail before any has a result, after which the search stops: the next would fail alike."""
+SAID_WHY, STOPPED = 3, 75
+"""Exit codes of a worker: it ended with an error that it named, or because it was asked to; 1 is Python's own, for what
+nobody foresaw."""
 
 
 class BenchRun(Protocol):
@@ -119,17 +123,23 @@ class Worker:
         )  # fmt: skip
 
     def _failed(self, trial: Trial, error: LuthierError, epochs: int) -> Callable[[], object]:
-        trials = [other for other in self._study.trials() if other.number != trial.number]
+        failed = replace(trial, state="failed", results={})
+        trials = [failed if other.number == trial.number else other for other in self._study.trials()]
         self._listener(Event("message", f"trial {trial.number} failed: {error}", "warn"))
 
         def tell() -> None:
             self._study.fail(trial, str(error), error.code, epochs=epochs)
 
-        failed = [other for other in trials if other.state == "failed"]
-        if len(failed) + 1 >= min(_HOPELESS, self._study.most_trials) and not any(other.results for other in trials):
+        if is_hopeless(trials, self._study.most_trials):
             tell()  # the failure is kept before the search stops
             raise error
         return tell
+
+
+def is_hopeless(trials: Sequence[Trial], most: int) -> bool:
+    """Whether so many trials have failed, and nothing else came, that another would fail alike, of at most `most`."""
+    failed = sum(trial.state == "failed" for trial in trials)
+    return failed >= min(_HOPELESS, most) and not any(trial.results for trial in trials)
 
 
 def epochs_of(recipe: Recipe, folder: RunDir, run: BenchRun) -> int:
@@ -159,10 +169,11 @@ class _SignsOfLife:
 
 
 def main(words: list[str] | None = None) -> int:
-    """One worker of a search, in a process of its own; 0 when the search is over, 1 after an error or a signal."""
+    """One worker of a search, in a process of its own; 0 when the search is over, else `SAID_WHY` or `STOPPED`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--holder", default="", help="what it calls itself in the study")
     parser.add_argument("--spent", type=float, default=0.0)
     parser.add_argument("--journal", type=int, help="the descriptor of a socket to the process that holds it")
     args = parser.parse_args(words)
@@ -175,7 +186,7 @@ def main(words: list[str] | None = None) -> int:
     folder = SearchFolder(args.folder)
     space, settings = folder.asked()
     piped = None if args.journal is None else PipedJournal(socket.socket(fileno=args.journal))
-    study = Study(piped or folder.journal(), space, settings)
+    study = Study(piped or folder.journal(), space, settings, args.holder)
     claims = folder.claims()
     try:
         bench = Workbench(space.first(), listener=ignore if piped is None else _SignsOfLife(piped))
@@ -183,10 +194,10 @@ def main(words: list[str] | None = None) -> int:
         clockwork = Clockwork(settings.budget, args.spent)
         Worker(bench, study, folder, claims, clockwork, forgetting=forgetting).run()
     except (Interrupted, KeyboardInterrupt):
-        return 1
+        return STOPPED
     except LuthierError as error:
         print(error, file=sys.stderr, flush=True)
-        return 1
+        return SAID_WHY
     finally:
         with contextlib.suppress(OSError):
             claims.release_all()

@@ -8,13 +8,16 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, Path, Request
+from fastapi import APIRouter, FastAPI, Request
+from fastapi import Path as InPath
 from fastapi.responses import Response
 from pydantic import Field
 
 from luthier.core.errors import LuthierError
+from luthier.jobs.export_sizes import least_bytes
 from luthier.jobs.ids import new_id
 from luthier.jobs.page_records import ModelExport
 from luthier.jobs.records import Identity, Model
@@ -34,8 +37,8 @@ LONGEST_SECONDS = 7200.0
 _NAME = "exports"
 _PLAIN = re.compile(r"[^A-Za-z0-9.-]+")
 
-ModelPath = Annotated[str, Path(min_length=1, max_length=LONGEST_NAME)]
-ExportId = Annotated[str, Path(max_length=LONGEST_ID, pattern=r"^[A-Za-z0-9_-]+$")]
+ModelPath = Annotated[str, InPath(min_length=1, max_length=LONGEST_NAME)]
+ExportId = Annotated[str, InPath(max_length=LONGEST_ID, pattern=r"^[A-Za-z0-9_-]+$")]
 
 
 class ExportRequest(Body):
@@ -47,7 +50,7 @@ class ExportRequest(Body):
 
 
 class ExportObject(Shape):
-    """An export. `bytes` are those of the archive; `error` says why one has failed."""
+    """An export. `bytes` are those of the archive, when it is done; `error` says why one has failed."""
 
     class Error(Shape):
         code: str | None
@@ -114,17 +117,19 @@ router = APIRouter(prefix="/luthier/v1/models", tags=["Models"], responses=ERROR
 
 
 @router.post("/{model:path}/exports", operation_id="createExport", response_model=ExportObject,
-             responses=failure(409, "There are too many."))  # fmt: skip
+             responses=failure(409, "There are too many.") | failure(413, "There is no room."))  # fmt: skip
 async def create_export(model: ModelPath, body: ExportRequest, state: State, caller: Caller) -> Response:
-    """Begin an export. The exported weights are read again and compared with the model before it succeeds."""
+    """Begin an export. The exported weights are read again and compared with the model before it succeeds. It counts
+    towards what the project may store; one that surely does not fit is refused."""
     record = await store_call.run(_own, state, caller, model)
+    least = await store_call.run(_least, state, record, body) if state.settings.artefacts_are_here else 1
     ending = f"-{body.dtype}" if body.dtype else ""
     filename = f"{_PLAIN.sub('-', model).strip('-')[:120]}-{body.to}{ending}.tar"
     options = {"to": body.to, "dtype": body.dtype}
     export = ModelExport(
-        new_id("exp_"), caller.project_id, model, options, "running", filename, 0, None, now(), None
+        new_id("exp_"), caller.project_id, model, options, "running", filename, least, None, now(), None
     )  # fmt: skip
-    await store_call.run(state.store.exports.create, export)
+    await store_call.run(state.store.exports.create, export, state.settings.max_project_bytes)
     running = _Running.of(state)
     task = running.tasks[export.id] = asyncio.create_task(_export(state, record, export))
     task.add_done_callback(lambda _: running.tasks.pop(export.id, None))
@@ -194,7 +199,7 @@ async def _export(state: AppState, record: Model, export: ModelExport) -> None:
                 )
                 error = told.get("error")
                 if error is None:
-                    size = await store_call.run(_keep, state, export.id, str(folder / "archive"))
+                    size = await store_call.run(_keep, state, export, folder / "archive")
     except ApiError as problem:
         error = {"code": problem.code, "message": problem.message}
     except LuthierError as problem:
@@ -211,8 +216,19 @@ async def _export(state: AppState, record: Model, export: ModelExport) -> None:
             await asyncio.shield(store_call.run(state.artefacts.delete, _artefact(export.id)))
 
 
-def _keep(state: AppState, export_id: str, archive: str) -> int:
-    with open(archive, "rb") as stream, state.artefacts.writer(_artefact(export_id)) as writer:
+def _least(state: AppState, record: Model, asked: ExportRequest) -> int:
+    """Bytes of the export, at least; also where nobody knows there is one."""
+    try:
+        return max(1, least_bytes(state.artefacts.folder(record.artefact), asked.to, asked.dtype))
+    except LuthierError:
+        return 1
+
+
+def _keep(state: AppState, export: ModelExport, archive: Path) -> int:
+    """Store the archive, now that its size is known; raises `NoRoom` before that where it does not fit."""
+    most = state.settings.max_project_bytes
+    state.store.exports.keep_room(export.project_id, export.id, archive.stat().st_size, most)
+    with open(archive, "rb") as stream, state.artefacts.writer(_artefact(export.id)) as writer:
         while piece := stream.read(2**20):
             writer.write(piece)
         return writer.commit()[0]
@@ -242,6 +258,6 @@ def _shape(export: ModelExport) -> dict[str, Any]:
     return {
         "object": "export", "id": export.id, "model": export.model, "to": export.options["to"],
         "dtype": export.options.get("dtype"), "status": export.status, "filename": export.filename,
-        "bytes": export.bytes, "error": export.error, "created_at": export.created_at,
-        "finished_at": export.finished_at,
+        "bytes": export.bytes if export.status == "succeeded" else 0, "error": export.error,
+        "created_at": export.created_at, "finished_at": export.finished_at,
     }  # fmt: skip

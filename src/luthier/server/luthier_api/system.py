@@ -57,11 +57,13 @@ class Parts(Shape):
 
 
 class SystemLimits(Shape):
-    """What this server allows."""
+    """What this server allows. `used_project_bytes` are those of files and exports, `exported_project_bytes` of the
+    exports alone."""
 
     max_file_bytes: int
     max_project_bytes: int
     used_project_bytes: int
+    exported_project_bytes: int
     max_queued_jobs: int
     max_json_bytes: int
     requests_per_second: float
@@ -104,7 +106,7 @@ async def get_system(request: Request, state: State, caller: Caller) -> Response
 
 def _look(state: AppState, caller: Identity, uptime: int) -> dict[str, Any]:
     settings, engine = state.settings, state.engine.status()
-    used = state.store.files.usage(caller.project_id)
+    used, exported = state.store.files.usage(caller.project_id), state.store.exports.usage(caller.project_id)
     admin = caller.role == "admin"
     return {
         "object": "system",
@@ -132,6 +134,7 @@ def _look(state: AppState, caller: Identity, uptime: int) -> dict[str, Any]:
                 "max_file_bytes", "max_project_bytes", "max_queued_jobs", "max_json_bytes", "requests_per_second",
             )},
             "used_project_bytes": used,
+            "exported_project_bytes": exported,
         },
         "sources": {
             "paths": bool(settings.data_folders),

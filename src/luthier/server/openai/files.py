@@ -161,7 +161,8 @@ async def room_for(state: AppState, caller: Identity, largest: int) -> tuple[int
     used = await store_call.run(state.store.files.usage, caller.project_id)
     left = max(0, state.settings.max_project_bytes - used)
     if left < largest:
-        message = f"The project may store {state.settings.max_project_bytes:,} bytes; {left:,} are left. Delete a file."
+        message = f"The project may store {state.settings.max_project_bytes:,} bytes; {left:,} are left."
+        message += " Delete a file or an export."
         return left, ApiError(413, message, param="file", code="project_storage_full")
     return largest, ApiError(413, f"The file may have {largest:,} bytes.", param="file", code="file_too_large")
 

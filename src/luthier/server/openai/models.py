@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -61,14 +62,16 @@ async def get_model(model: Name, state: State, caller: Caller) -> Response:
 
 @router.delete("/models/{model:path}", response_model=ModelDeleted, responses=failure(409, "It is in use."))
 async def delete_model(model: Name, state: State, caller: Caller) -> Response:
-    """Delete a tuned model of the project. A base stays: 403."""
-    record = await store_call.run(_delete, state, caller, model)
+    """Delete a tuned model of the project, and its exports. A base stays: 403."""
+    record, exports = await store_call.run(_delete, state, caller, model)
     ref = ModelRef(record.name, record.base_model)
     with suppress(ApiError):  # an engine that is away holds nothing
         await all_replies(state, engine_request("unload", ref, caller, {}))
     await store_call.run(state.artefacts.delete_folder, record.artefact)
     if record.step is None:
         await store_call.run(state.artefacts.delete_folder, state_artefact(record.job_id))
+    for export in exports:
+        await store_call.run(state.artefacts.delete, f"exports/{export}")
     return json_response({"id": model, "object": "model", "deleted": True})
 
 
@@ -101,7 +104,7 @@ def find_tuned(state: AppState, caller: Identity, name: str) -> Model:
         raise model_not_found(name) from None
 
 
-def _delete(state: AppState, caller: Identity, name: str) -> Model:
+def _delete(state: AppState, caller: Identity, name: str) -> tuple[Model, Sequence[str]]:
     if not name.startswith("ft:") and find_base(state.settings.home, name) is not None:
         raise ApiError(403, f"'{name}' is a base model of this machine; only its operator can remove it.",
                        param="model", code="model_not_deletable")  # fmt: skip

@@ -73,7 +73,7 @@ fill(byId("use"), use());
 show(byId("storage"), async () => {
   const { limits, disk, sources } = await system;
   return facts([
-    ["Files of this project", [bar(limits.used_project_bytes / limits.max_project_bytes, "soft"), h("span", { class: "small muted block" }, `${bytes(limits.used_project_bytes)} of ${bytes(limits.max_project_bytes)}`)]],
+    ["Files and exports", [bar(limits.used_project_bytes / limits.max_project_bytes, "soft"), h("span", { class: "small muted block" }, `${bytes(limits.used_project_bytes)} of ${bytes(limits.max_project_bytes)}${limits.exported_project_bytes ? `, ${bytes(limits.exported_project_bytes)} in exports` : ""}`)]],
     ["Disk", disk.total_bytes ? `${bytes(disk.free_bytes)} free of ${bytes(disk.total_bytes)}` : "an object store"],
     ["Largest file", bytes(limits.max_file_bytes)], ["Runs that may wait", count(limits.max_queued_jobs)], ["Requests a second", count(limits.requests_per_second)],
     ["Paths as data", sources.paths ? sources.folders.join(", ") || "allowed" : "off"], ["Addresses as data", sources.urls ? "allowed" : "off"],

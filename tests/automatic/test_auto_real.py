@@ -45,6 +45,21 @@ def auto(tiny: Path, folder: Path, task: str = "classify", **options: Any) -> An
 
 
 @pytest.mark.usefixtures("few")
+def test_of_many_rows_the_first_model_has_learned_a_few(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listed, "FEW_ROWS", 12)
+    monkeypatch.setattr(listed, "FEW_OF_EACH", 1)
+    monkeypatch.setattr("luthier.automatic.session.candidates", lambda facts: [listed.linear()])
+    heard: list[str] = []
+    found = auto(tiny, tmp_path, listener=lambda event: heard.append(event.message))
+    assert [one["name"] for one in found.trials] == ["linear head, 12 rows", "linear head"]
+    assert "A model that can be used is there: linear head, 12 rows. A better one takes its place." in heard
+    shares = [Recipe.from_yaml(path).data.share for path in sorted((found.path / "trials").glob("*/recipe.yaml"))]
+    assert shares == [0.316, 1.0]  # of the 38 rows that are learned
+
+
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("task", ["classify", "regress", "extract", "several"])
 def test_every_task_ends_with_a_model_and_a_recipe(tiny: Path, tmp_path: Path, task: str) -> None:
     held = write(tmp_path / "held.jsonl", rows(task, 16, 1))
@@ -56,6 +71,7 @@ def test_every_task_ends_with_a_model_and_a_recipe(tiny: Path, tmp_path: Path, t
     answers = found.model().predict(["thank my parcel", "torn parcel"])
     assert len(answers) == 2
     recipe = Recipe.from_yaml(found.best["recipe_file"])
+    assert recipe.data.share == 1.0
     assert recipe.method.kind == found.best["recipe"]["method"]["kind"]
     assert recipe.train.max_length == 16
     assert luthier.evaluate(found.model(), held, task="classify" if task == "several" else task).metrics

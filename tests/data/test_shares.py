@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from luthier.core.recipe import DataSpec
+from luthier.core.recipe import DataSpec, Recipe
 from luthier.data.prepare import prepare
 from luthier.data.samples import Sample, Span
 from luthier.data.shares import keep_share, nested_order, rows_of, strata
+from luthier.train.shared import Shared
 
 LABELS = ["a"] * 600 + ["b"] * 300 + ["c"] * 97 + ["d"] * 3
 
@@ -95,3 +97,20 @@ def test_a_split_may_have_its_own_seed(tmp_path):
 
     assert held(1, 5) == held(2, 5) == held(5, None)
     assert held(1, None) != held(2, None)
+
+
+def test_trials_with_a_share_read_the_data_once(tmp_path, monkeypatch):
+    """What a trial of a few rows has is what a run with `data.share` has; reading and splitting are not done again."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"text": f"text {i} {i % 7}", "label": "ab"[i % 2]}) + "\n" for i in range(60)))
+    recipe = Recipe.build({"data": {"train": str(path), "validation": 0.2, "share": 0.25}, "task": "classify"})
+    alone = prepare(recipe.data, recipe.task, recipe.train.seed)
+    shared = Shared()
+    whole = shared.prepared(recipe.replace(**{"data.share": 1.0}))
+    monkeypatch.setattr(sys.modules[Shared.__module__], "prepare", None)
+    few = shared.prepared(recipe)
+    assert list(few.train) == list(alone.train)
+    assert list(few.validation) == list(alone.validation)
+    assert few.description == alone.description
+    assert (len(few.train), len(whole.train)) == (12, 48)
+    assert "share" not in whole.description

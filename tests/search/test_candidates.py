@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from luthier.core.recipe import LANGUAGE_TASKS, Recipe
-from luthier.search.candidates import Candidate, Facts, candidates, linear, neighbours
+from luthier.search.candidates import Candidate, Facts, candidates, first_of, linear, neighbours, next_of
 
 
 def built(candidate: Candidate, task: str) -> Recipe:
@@ -20,11 +20,44 @@ def built(candidate: Candidate, task: str) -> Recipe:
 def test_every_candidate_is_a_recipe_of_its_own(task: str, rows: int) -> None:
     found = candidates(Facts(task, rows, labels=4 if task == "classify" else 0))
     if task not in LANGUAGE_TASKS:
-        found.append(linear())
+        assert found[0] == linear()
     assert len({one.name for one in found}) == len(found)
     recipes = [built(one, task).to_yaml() for one in found]
     assert len(set(recipes)) == len(recipes)
     assert all(one.cost > 0 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("facts", "rows"),
+    [
+        (Facts("classify", 1_535, labels=4), None), (Facts("classify", 1_536, labels=4), 512),
+        (Facts("classify", 9_000, labels=77), 616), (Facts("regress", 100_000), 512),
+        (Facts("extract", 40_000, labels=3), 512), (Facts("chat", 9_000), None),
+    ],
+)  # fmt: skip
+def test_of_many_rows_the_first_model_learns_from_a_few(facts: Facts, rows: int | None) -> None:
+    first = first_of(facts)
+    if rows is None:
+        assert first == candidates(facts)[0]
+        return
+    assert first.name == f"linear head, {rows} rows"
+    assert built(first, facts.task).data.share * facts.rows == pytest.approx(rows, rel=0.01)
+    assert first.cost == pytest.approx(rows / facts.rows, rel=0.01)
+    assert {**first.changes, "data.share": None} == {**linear().changes, "data.share": None}
+    assert linear() in candidates(facts)  # all rows come next
+
+
+@pytest.mark.parametrize(
+    ("fit", "name"),
+    [(9_000, "linear head"), (1_848, "linear head, 1,848 rows"), (1_800, None), (0, None)],
+)
+def test_after_a_few_rows_come_as_many_as_time_allows(fit: int, name: str | None) -> None:
+    facts = Facts("classify", 9_000, labels=77)
+    following = next_of(facts, first_of(facts), fit)
+    assert (following.name if following else None) == name
+    if following is not None:
+        assert built(following, "classify").data.share * 9_000 == pytest.approx(fit, rel=0.01)
+    assert next_of(facts, linear(), 9_000) is None
 
 
 def kinds(facts: Facts) -> set[str]:

@@ -92,3 +92,11 @@ def read_entries(lines: Iterable[dict[str, Any]]) -> list[Entry]:
         elif line["kind"] == "failed":
             found[line["number"]].state, found[line["number"]].error = "failed", line["error"]
     return list(found.values())
+
+
+def hopeful(best: Entry | None, entries: Iterable[Entry], *, higher_is_better: bool) -> list[Entry]:
+    """The best, and of those that wait the best, which may still overtake it."""
+    sign = 1.0 if higher_is_better else -1.0
+    waiting = [(sign * one.last.value, one) for one in entries if one.state == "paused" and one.last]
+    nearest = max(waiting, key=lambda pair: pair[0], default=None)
+    return [one for one in (best, nearest[1] if nearest else None) if one is not None]

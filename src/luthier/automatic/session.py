@@ -8,7 +8,7 @@ from typing import Any
 
 from luthier.automatic.baseline import tfidf_value
 from luthier.automatic.ending import Ending, baselines_for, end, last_recipe, nothing, unproved
-from luthier.automatic.entry import Entry, begun, reached, read_entries
+from luthier.automatic.entry import Entry, begun, hopeful, reached, read_entries
 from luthier.automatic.folder import AutoFolder
 from luthier.automatic.plan import Request, common, epochs_wanted, recipe_of
 from luthier.automatic.telling import line, row
@@ -23,7 +23,7 @@ from luthier.core.recipe import Recipe
 from luthier.core.rundir import UNTRAINED
 from luthier.evaluate.metric_names import metric_name
 from luthier.evaluate.report import told
-from luthier.search.candidates import HURRIED, HURRY, USUAL, Candidate, Facts, candidates, linear, neighbours
+from luthier.search.candidates import HURRIED, HURRY, USUAL, Candidate, Facts, candidates, first_of, neighbours, next_of
 from luthier.search.choosing import Pace, Result, best_of, epochs_alone, first_bracket, next_move
 from luthier.search.halving import TOP, Ladder, Promote
 from luthier.searching.clockwork import Clockwork
@@ -98,8 +98,9 @@ class Session:
         self._end(self.winner)
 
     def _first(self) -> None:
-        """The frozen base with a linear head; where texts are written, the base itself until something beats it."""
-        first = candidates(self.facts)[0] if self.facts.writes else linear()
+        """The frozen base with a linear head, of many rows on a few; where texts are written, the base itself until
+        something beats it."""
+        first = first_of(self.facts)
         entry = self.entries[0] if self.entries else self._begin(first, 0, self._wanted(first))
         if not self.facts.writes and not entry.rungs:
             self._climb_one(entry, entry.first_rung(_LADDER))
@@ -115,6 +116,11 @@ class Session:
         else:
             return
         self.timing.pace = Pace(trial.forward_seconds() * self.rows, OPENING)
+        more = next_of(self.facts, entry.candidate, self.timing.rows_that_fit())
+        if more is not None and len(self.entries) == 1:
+            entry = self._begin(more, 0, 1)
+            self._climb_one(entry, entry.first_rung(_LADDER), is_first=True)
+        self.timing.is_frozen = any(one.candidate.kind == "linear" and one.rungs for one in self.entries)
 
     def _baseline(self) -> None:
         found = tfidf_value(self.prepared, self.metric)
@@ -192,12 +198,12 @@ class Session:
         self.folder.note(**begun(entry))
         return entry
 
-    def _climb_one(self, entry: Entry, rung: int) -> None:
-        """Train a candidate to the end of a rung, if time does not end before."""
+    def _climb_one(self, entry: Entry, rung: int, *, is_first: bool = False) -> None:
+        """Train a candidate to the end of a rung, if time does not end before; `is_first`: also that for a proof."""
         began, before, done = clock.monotonic(), entry.seconds, entry.last.epoch if entry.last else 0
         self._tell(entry, "running")
         try:
-            with self.watch.leaving(self.timing.while_trying(entry.candidate, is_first=self.best is None)):
+            with self.watch.leaving(self.timing.while_trying(entry.candidate, is_first=is_first or self.best is None)):
                 trial = self.bench.open(self._recipe(entry), self._path(entry))
                 result = trial.advance(_LADDER.epochs(rung, entry.epochs))
         except TimeIsUp:
@@ -237,14 +243,8 @@ class Session:
     def _fits_new(self, candidate: Candidate, bracket: int) -> bool:
         epochs = self._epochs(candidate)
         first = _LADDER.epochs(_LADDER.first(epochs, bracket), epochs) if epochs else 0
-        return bool(epochs) and self.timing.allows_new(candidate, first, self._hopeful())
-
-    def _hopeful(self) -> list[Entry]:
-        """The best, and of those that wait the best, which may still overtake it."""
-        sign = 1.0 if self.higher else -1.0
-        waiting = [(sign * one.last.value, one) for one in self.entries if one.state == "paused" and one.last]
-        nearest = max(waiting, key=lambda pair: pair[0], default=None)
-        return [one for one in (self.best, nearest[1] if nearest else None) if one is not None]
+        waiting = hopeful(self.best, self.entries, higher_is_better=self.higher)
+        return bool(epochs) and self.timing.allows_new(candidate, first, waiting)
 
     def _fits(self, number: int, rung: int) -> bool:
         return self.timing.allows_more(self.entries[number], rung, _LADDER)

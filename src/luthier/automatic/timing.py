@@ -38,6 +38,7 @@ class Timing:
         start: seconds from the start of the process until the data were read. reading: of that, the data.
         words: that the linear model on word counts took.
         draft: that a first writing of the pages took.
+        is_frozen: whether what the frozen base makes of all rows is there.
         outside: that whoever asked for this run will take for what comes after it.
         learned, compared, judged: rows.
     """
@@ -46,6 +47,7 @@ class Timing:
         self.clockwork, self.budget = clockwork, budget
         self.learned, self.compared, self.judged = learned, compared, judged
         self.start = self.reading = self.words = self.draft = self.outside = 0.0
+        self.is_frozen = False
         self.pace = Pace(0.0, OPENING)
 
     @property
@@ -119,9 +121,16 @@ class Timing:
 
     def allows_new(self, candidate: Candidate, first_epochs: int, hopeful: Iterable[Entry]) -> bool:
         """Whether a new one can do its first rung, and any of the hopeful ones can still win after that."""
-        took = 0.0 if candidate.is_closed else self.pace.epoch(candidate) * first_epochs
+        took = 0.0 if candidate.is_closed and self.is_frozen else self.pace.epoch(candidate) * first_epochs
         reserve = max((self.needs(one) for one in hopeful), default=0.0)
         return self.left > self.pace.overhead + took + reserve
+
+    def rows_that_fit(self) -> int:
+        """How many can be learned in one go where there is a model of a few: that comes before the proof of a last
+        run."""
+        one = self.pace.epoch(linear()) / max(1, self.learned)
+        judging = self.compared * one
+        return int(max(0.0, self.left - self.pace.overhead - judging - self.end()) / max(_MARGIN * one, 1e-9))
 
     def allows_more(self, entry: Entry, rung: int, ladder: Ladder) -> bool:
         """Whether it can be brought to `rung`, and win after that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,8 +27,13 @@ class View:
 
     def __init__(self, dataset: Dataset, rows: int, keep: NDArray[np.bool_] | None = None) -> None:
         self.dataset = dataset
-        self._keep = keep
+        self._of, self._keep = rows, keep
         self._length = rows if keep is None else int(keep.sum())
+
+    def share(self, share: float, seed: int) -> View:
+        """A nested, stratified share of its rows (`data.shares`)."""
+        whole = np.ones(self._of, np.bool_) if self._keep is None else self._keep
+        return View(self.dataset, self._of, keep_share(self.dataset.samples(), whole, share, seed))
 
     def __len__(self) -> int:
         return self._length
@@ -94,6 +99,8 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
         DataError: a bad row with its place; `too_few_rows`; `one_class`; `constant_score`; `no_spans`;
             `unknown_label` in validation or test.
     """
+    if spec.share < 1:
+        return share_of(prepare(spec.model_copy(update={"share": 1.0}), task, seed), spec.share, seed)
     train = Dataset.open(spec.train, task=task, columns=spec.columns, group=spec.group)
     where = train.sources[0]
     scan = _scan(train)
@@ -124,15 +131,18 @@ def prepare(spec: DataSpec, task: str, seed: int) -> Prepared:
         validation = View(train, scan.rows, ~keep)
         description["rows"] = dict(split.counts)
         description["split"] = {"fraction": spec.validation, "seed": split_seed, "reason": split.reason}
-    if spec.share < 1:
-        whole = np.ones(scan.rows, np.bool_) if keep is None else keep
-        keep = keep_share(train.samples(), whole, spec.share, seed)
-        description["share"] = {"fraction": spec.share, "seed": seed, "of": int(whole.sum())}
-        description["rows"]["train"] = int(keep.sum())
     test = None if spec.test is None else _part("test", spec.test, spec, train, scan, labels, description)
     return Prepared(
         train.task, View(train, scan.rows, keep), validation, test, labels, train.several_labels, description
     )
+
+
+def share_of(prepared: Prepared, share: float, seed: int) -> Prepared:
+    """The same with a share of the training rows, drawn with `seed`."""
+    train = prepared.train.share(share, seed)
+    told = {"fraction": share, "seed": seed, "of": len(prepared.train)}
+    rows = {**prepared.description["rows"], "train": len(train)}
+    return replace(prepared, train=train, description={**prepared.description, "rows": rows, "share": told})
 
 
 def _scan(dataset: Dataset) -> _Scan:

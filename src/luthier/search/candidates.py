@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from luthier.core.recipe import LANGUAGE_TASKS
@@ -15,6 +15,9 @@ FEW_PER_LABEL = 64
 MOST_ROWS_FOR_PAIRS = 4000
 _MOST_PASSES, _ROWS_OF_AN_EPOCH = 4, 250
 """Passes over few rows in one epoch of pairs; more rows need fewer, as each pass has more steps."""
+FEW_ROWS, FEW_OF_EACH = 512, 8
+"""Rows, and rows of each label, that the very first model learns from where there are `MANY` times as many."""
+MANY, FEW = 3, "few rows"
 USUAL = "full"
 """The name of the candidate that `luthier train` would train."""
 HURRIED = "full, rate x 2"
@@ -82,6 +85,30 @@ def candidates(facts: Facts) -> list[Candidate]:
     return _writing(facts) if facts.writes else _labelling(facts)
 
 
+def first_of(facts: Facts) -> Candidate:
+    """What is begun before all: the first of the list, or of many rows a linear head on a few, so that there is a model
+    soon however many there are."""
+    few = max(FEW_ROWS, FEW_OF_EACH * facts.labels)
+    return candidates(facts)[0] if facts.writes or facts.rows < MANY * few else linear_on(few, facts)
+
+
+def next_of(facts: Facts, first: Candidate, fit: int) -> Candidate | None:
+    """What follows a first model of few rows where `fit` rows can be learned in the time: a linear head on all or most
+    of them; None where that is not worth while."""
+    if first.kind != FEW:
+        return None
+    if fit >= facts.rows:
+        return linear()
+    return linear_on(fit, facts) if fit >= MANY * first.cost * facts.rows else None
+
+
+def linear_on(rows: int, facts: Facts) -> Candidate:
+    """A linear head that learns only so many rows."""
+    share, whole = float(f"{rows / facts.rows:.3g}"), linear()
+    changes = {**whole.changes, "data.share": share}
+    return replace(whole, name=f"linear head, {rows:,} rows", changes=changes, kind=FEW, cost=share)
+
+
 def _full(name: str, **more: Any) -> Candidate:
     return Candidate(name, {"method": {"kind": "full"}, **{key.replace("__", "."): v for key, v in more.items()}})
 
@@ -111,6 +138,7 @@ def _labelling(facts: Facts) -> list[Candidate]:
     if facts.suits_pairs:
         pairs = [_pairs("full", facts.rows), _pairs("lora", facts.rows), _pairs("full", facts.rows, 0.5)]
     found = [
+        linear(),
         linear(0.01),
         linear(1.0),
         *pairs[:1],

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 from luthier.core import clock
 from luthier.core.recipe import Recipe
 from luthier.data.canaries import plant
-from luthier.data.prepare import Prepared, prepare
+from luthier.data.prepare import Prepared, prepare, share_of
 from luthier.data.tokens import fingerprint
 from luthier.models.base_source import BaseSource
 from luthier.models.catalogue import locate
@@ -128,6 +128,8 @@ class Shared:
         seeded = splits or data.share < 1 or canaries
 
         def make() -> Prepared:
+            if data.share < 1 and not canaries:  # the whole may be there already
+                return share_of(self.prepared(recipe.replace(**{"data.share": 1.0})), data.share, seed)
             prepared = prepare(data, recipe.task, seed)
             return plant(prepared, canaries, seed) if canaries else prepared
 

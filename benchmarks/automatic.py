@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from benchmarks.automatic_data import SETS, files_of, plain, restored
@@ -72,9 +74,12 @@ def tfidf_arm(task: str, train: Path, test: list[Any], began: float, out: str) -
 
 
 def job(name: str, arm: str, out: Path) -> None:
-    from luthier.core import clock
+    from luthier.core import alarm, clock
 
     clock.monotonic = time.process_time
+    alarm.signal = SimpleNamespace(
+        SIGALRM=signal.SIGPROF, ITIMER_REAL=signal.ITIMER_PROF, signal=signal.signal, setitimer=signal.setitimer
+    )  # fmt: skip
     task, train, test_file = files_of(name, DATA)
     test = [json.loads(line) for line in test_file.read_text(encoding="utf-8").splitlines()]
     inputs = [(row["text"], row["text_pair"]) if "text_pair" in row else row["text"] for row in test]

@@ -99,6 +99,7 @@ def test_a_search_goes_on_with_the_trials_that_it_has(toy_base: Path, tmp_path: 
     assert [state for _, _, state, _, _ in reached(result)] == ["complete", "complete"]
     assert (Path(result["model"]) / "luthier.json").is_file()
     assert result["best"]["trial"] in (0, 1)
+    assert result["metric"] == "accuracy"
     assert (result["steps"], result["task"], result["method"]) == (2, "classify", "head")
     assert not [event for event in heard.events if event.kind == "step"], "each trial counts its steps from one"
     assert run_job(job, Parts(), kept)["best"] == result["best"], "a search that is done is not done again"
@@ -189,6 +190,7 @@ def test_a_search_is_killed_paused_and_published(toy_workshop: Workshop) -> None
     report = json.loads((folder / "search.json").read_text())
     assert str(toy_workshop.home) not in (folder / "search.json").read_text() + (folder / "search.html").read_text()
     assert report["best"]["params"] == done.result["best"]["params"]
+    assert report["metric"] == done.result["metric"]
     assert (toy_workshop.artefacts.folder(done.result["report"]) / "answers.jsonl").is_file()
     model = toy_workshop.store.models.get(toy_workshop.project, done.fine_tuned_model)
     assert (model.method, model.task, model.base_model) == ("head", "classify", "toy")

@@ -160,6 +160,8 @@ def test_a_search_is_watched_and_a_trial_becomes_a_run(served: Live, tab: Visit,
     page.click("#trials button >> nth=0")
     page.wait_for_url("**/runs/ftjob-*")
     page.wait_for_selector("#report .verdict")
+    tab.go("/searches")
+    page.wait_for_selector("tr:has-text('my search') >> text=/\\d\\s%/")  # the best, as its metric is told
     tab.clean()
 
 

@@ -14,7 +14,7 @@ from luthier.jobs.records import Job, Model, NewEvent
 from luthier.jobs.tuned_names import final_artefact, parts_artefact, report_artefact, tuned_name
 from luthier.jobs.workplace import Workplace
 
-_TOLD = ("metrics", "verdict", "warnings", "best", "arm")
+_TOLD = ("metrics", "verdict", "warnings", "best", "metric", "arm")
 _TEXTS = (".json", ".html", ".yaml")
 _KEPT = ("search.json", "search.html", "best.yaml", "decision.json", "decision.html", "answers.jsonl", "auto.json",
          "auto.html", "recipe.yaml")  # fmt: skip

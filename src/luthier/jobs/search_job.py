@@ -57,6 +57,7 @@ def run_search(assignment: Assignment, listener: Listener, journal: StoredJourna
         "method": report["method"],
         "base": best["params"].get("model"),  # where bases are searched; else it is the job's own
         "best": {"trial": best["trial"], "params": best["params"], "value": best["value"]},
+        "metric": found.report["metric"],
     }
 
 

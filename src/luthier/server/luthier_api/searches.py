@@ -224,7 +224,7 @@ def _in_list(state: AppState, job: Job) -> dict[str, Any]:
         "recipe": {key: value for key, value in job.recipe.items() if key != "search"},
         "settings": job.recipe.get("search") or {},
         "parameters": [_parameter(parameter) for parameter in space_of(job).parameters],
-        "metric": None,
+        "metric": job.result.get("metric"),
         "best": job.result.get("best"),
         **dict.fromkeys(_FOUND),
     }

@@ -119,6 +119,16 @@ def test_where_few_epochs_fit_the_rate_is_twice_the_usual(clocked: Clocked) -> N
     assert any(text.startswith("The time is for one training: full, rate x 2, ") for text in heard)
 
 
+def test_an_epoch_that_is_cut_off_costs_no_other(clocked: Clocked) -> None:
+    """On a machine that becomes slower the one training ends early; what its whole epochs gave stays."""
+    clocked.kinds, clocked.second, clocked.slow_from = {"full": 0.9, "head": 0.2}, 3.0, 65.0
+    found = clocked.auto(budget=120.0)
+    (trial,) = (one for one in found.trials if not one["name"].startswith("linear head"))
+    assert 6 <= trial["epoch"] < trial["epochs"]  # the rung below its end is after three
+    assert found.best["name"] == trial["name"]
+    assert clocked.now <= 1.05 * 120
+
+
 def test_a_model_is_there_from_the_first_one_on(clocked: Clocked) -> None:
     clocked.kinds = GOOD
     seen: list[str] = []

@@ -171,13 +171,13 @@ class Session:
         epochs = epochs_alone(usual, self.timing.pace, wanted, self.clockwork.left - self.timing.fixed())
         if not epochs:
             return
-        if epochs < HURRY * wanted and not self.facts.writes:
+        if epochs <= HURRY * wanted and not self.facts.writes:
             usual = next((one for one in waiting if one.name == HURRIED), usual)
         self.listener(Event("message", f"The time is for one training: {usual.name}, {epochs} epochs of {wanted}."))
         entry = self._begin(usual, 0, epochs)
-        for rung in range(entry.first_rung(_LADDER), TOP + 1):
+        for epoch in range(1, epochs + 1):  # each ends with a checkpoint, for the case that the next is cut off
             if entry.state == "paused":
-                self._climb_one(entry, rung)
+                self._climb_one(entry, TOP if epoch == epochs else entry.first_rung(_LADDER), epoch=epoch)
 
     def _waiting(self) -> list[Candidate]:
         """Candidates that were not begun; when all were, the winner with other rates."""
@@ -198,14 +198,15 @@ class Session:
         self.folder.note(**begun(entry))
         return entry
 
-    def _climb_one(self, entry: Entry, rung: int, *, is_first: bool = False) -> None:
-        """Train a candidate to the end of a rung, if time does not end before; `is_first`: also that for a proof."""
+    def _climb_one(self, entry: Entry, rung: int, *, epoch: int = 0, is_first: bool = False) -> None:
+        """Train a candidate to the end of a rung, or of an epoch on the way, if time does not end before; `is_first`:
+        also that for a proof."""
         began, before, done = clock.monotonic(), entry.seconds, entry.last.epoch if entry.last else 0
         self._tell(entry, "running")
         try:
             with self.watch.leaving(self.timing.while_trying(entry.candidate, is_first=is_first or self.best is None)):
                 trial = self.bench.open(self._recipe(entry), self._path(entry))
-                result = trial.advance(_LADDER.epochs(rung, entry.epochs))
+                result = trial.advance(epoch or _LADDER.epochs(rung, entry.epochs))
         except TimeIsUp:
             self.timing.pace.machine(self.watch.slower)
             entry.state, entry.error = ("complete", "") if entry.rungs else ("failed", TIME_OVER)

@@ -23,7 +23,7 @@ USUAL = "full"
 HURRIED = "full, rate x 2"
 """The name of what labels better than `USUAL` after few epochs (docs/log.md)."""
 HURRY = 0.25
-"""Of the epochs that are wanted: with a smaller share of them the usual rate does not get far enough."""
+"""Of the epochs that are wanted: with this share of them or less the usual rate does not get far enough."""
 
 
 @dataclass(frozen=True)

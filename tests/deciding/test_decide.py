@@ -72,6 +72,7 @@ def test_classification_with_every_arm(reviews, tmp_path, encoder, writer):
     assert scores["majority"] == pytest.approx(0.5, abs=0.1)
     assert decided.decision.arm.name in {name for name, value in scores.items() if value > 0.9}
     assert all(arm.latency_ms > 0 for arm in decided.arms)
+    assert not [arm.detail for arm in decided.arms if str(encoder) in arm.detail]  # folders are called by their name
     nearest = next(arm for arm in decided.arms if arm.name == "nearest rows")
     assert nearest.following.share.value > 0.5
     assert nearest.following.seconds is not None

@@ -114,14 +114,14 @@ def _fitted(shop: Workshop, name: str) -> Built:
         return Built(Answered(TfidfBaseline(form.task, **known).fit(shop.rows.train)), what)
     embed: Any = shop.embed
     fitted = FrozenFeatures(form.task, embed, **known).fit(shop.rows.train)
-    return Built(Answered(fitted), f"a linear model on {shop.encoder}'s vectors")
+    return Built(Answered(fitted), f"a linear model on {shop.encoder_name}'s vectors")
 
 
 def _described(shop: Workshop) -> Built:
     labels = shop.rows.form.labels
     candidates = [(form, Described(shop.embed, labels, form=form)) for form in FORMS]
     form, approach = shop.best(candidates)
-    return Built(approach, f"nearest in meaning to {form!r}, by {shop.encoder}")
+    return Built(approach, f"nearest in meaning to {form!r}, by {shop.encoder_name}")
 
 
 def _nearest_rows(shop: Workshop) -> Built:

@@ -105,6 +105,11 @@ class Workshop:
         return "minilm" if self.model is None or self.writes else self.model
 
     @property
+    def encoder_name(self) -> str:
+        """What people call it: of a folder its last part."""
+        return Path(self.encoder).name
+
+    @property
     def asking(self) -> Asking:
         """The plainest way to ask."""
         from luthier.approaches.questions import instructions

@@ -111,12 +111,13 @@ def test_short_time_goes_to_the_usual_recipe(clocked: Clocked) -> None:
 
 
 def test_where_few_epochs_fit_the_rate_is_twice_the_usual(clocked: Clocked) -> None:
-    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 7.0
+    clocked.kinds, clocked.second = {"full": 0.9, "head": 0.5}, 5.2
     heard: list[str] = []
     found = clocked.auto(lambda event: heard.append(event.message), budget=60.0)
     assert [name for one in found.trials if not (name := one["name"]).startswith("linear head")] == ["full, rate x 2"]
     assert found.best["recipe"]["train"]["learning_rate_multiplier"] == 2.0
-    assert any(text.startswith("The time is for one training: full, rate x 2, ") for text in heard)
+    assert "The time is for one training: full, rate x 2, 2 of 12 epochs." in heard
+    assert next(one["epoch"] for one in found.trials if one["name"] == "full, rate x 2") == 2
 
 
 def test_an_epoch_that_is_cut_off_costs_no_other(clocked: Clocked) -> None:

@@ -173,11 +173,11 @@ class Session:
             return
         if epochs <= HURRY * wanted and not self.facts.writes:
             usual = next((one for one in waiting if one.name == HURRIED), usual)
-        self.listener(Event("message", f"The time is for one training: {usual.name}, {epochs} epochs of {wanted}."))
+        self.listener(Event("message", f"The time is for one training: {usual.name}, {epochs} of {wanted} epochs."))
         entry = self._begin(usual, 0, epochs)
         for epoch in range(1, epochs + 1):  # each ends with a checkpoint, for the case that the next is cut off
             if entry.state == "paused":
-                self._climb_one(entry, TOP if epoch == epochs else entry.first_rung(_LADDER), epoch=epoch)
+                self._climb_one(entry, TOP if epoch == epochs else TOP - 1, epoch=epoch)
 
     def _waiting(self) -> list[Candidate]:
         """Candidates that were not begun; when all were, the winner with other rates."""

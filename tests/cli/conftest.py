@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from cli_events import events
+from fake_server import KEY, FakeServer, serving
 
-from luthier.core import durable
+from luthier.core import clock, durable
 from luthier.core.errors import ModelError
 from luthier.core.events import Listener, ignore
 from luthier.core.predictor import Prediction, SpanPrediction, TextInput
@@ -185,3 +186,15 @@ def luthier(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(code, captured.out, captured.err)
 
     return call
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeServer]:
+    """A small server that the command line finds, and that it does not wait for."""
+    monkeypatch.setenv("LUTHIER_API_KEY", KEY)
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LUTHIER_SERVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(clock, "sleep", lambda seconds: None)
+    with serving(FakeServer()) as server:
+        monkeypatch.setenv("LUTHIER_SERVER", server.url)
+        yield server

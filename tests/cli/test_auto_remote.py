@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import KEY, Asked, FakeServer, error, serving
+from fake_server import KEY, Asked, FakeServer, error
 
 from luthier.cli import remote_jobs
 from luthier.core import clock
@@ -70,14 +70,8 @@ class Autos:
 
 
 @pytest.fixture
-def autos(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("LUTHIER_API_KEY", KEY)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LUTHIER_SERVER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(clock, "sleep", lambda seconds: None)
-    with serving(FakeServer()) as fake:
-        monkeypatch.setenv("LUTHIER_SERVER", fake.url)
-        yield Autos(fake)
+def autos(fake: FakeServer) -> Autos:
+    return Autos(fake)
 
 
 @pytest.fixture

@@ -6,21 +6,10 @@ import json
 import signal
 
 import pytest
-from fake_server import KEY, RESULT_CSV, FakeServer, serving
+from fake_server import RESULT_CSV
 
 from luthier.cli import remote_jobs
 from luthier.core import clock
-
-
-@pytest.fixture
-def fake(monkeypatch):
-    monkeypatch.setenv("LUTHIER_API_KEY", KEY)
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "LUTHIER_SERVER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(clock, "sleep", lambda seconds: None)
-    with serving(FakeServer()) as server:
-        monkeypatch.setenv("LUTHIER_SERVER", server.url)
-        yield server
 
 
 def lines(text):

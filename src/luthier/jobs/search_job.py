@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +88,27 @@ class SearchListener:
         for trial in study.trials():
             if trial.state == "running":
                 why = f"{deaths} workers in a row ended while they trained it, perhaps for want of memory."
-                self._tell(study, study.fail(trial, why, "worker_died"), f"trial {trial.number} failed: {why}", False)
+                failed = study.fail(trial, why, "worker_died")
+                self._tell(study, failed, f"trial {trial.number} failed: {why}", _done(study.trials()), again=False)
 
     def tell_again(self, study: Study) -> None:
         """What a worker that died may not have told of."""
         if study.is_begun:
-            for trial in study.trials():
-                self._tell(study, trial, f"trial {trial.number}: {trial.state}", True)
+            trials = study.trials()
+            done = _done(trials)
+            for trial in trials:
+                self._tell(study, trial, f"trial {trial.number}: {trial.state}", done, again=True)
 
-    def _tell(self, study: Study, trial: Trial, message: str, again: bool) -> None:
+    def _tell(self, study: Study, trial: Trial, message: str, done: int, *, again: bool) -> None:
         about = {**row(trial), "is_best": False, "metric": study.metric}
-        done = sum(each.state != "running" for each in study.trials())
         self._parts.part(
             str(trial.number), _change(about), message, about, done=done, total=study.most_trials,
             level="info" if again else "warn", again=again,
         )  # fmt: skip
+
+
+def _done(trials: Sequence[Trial]) -> int:
+    return sum(trial.state != "running" for trial in trials)
 
 
 def _change(about: dict[str, Any]) -> str:
